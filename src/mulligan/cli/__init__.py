@@ -1,0 +1,77 @@
+"""The command line: parses arguments, prints, exits; nothing else does.
+
+Exit codes: 0 done, 1 the run failed, 2 the user's input, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, NoReturn
+
+import typer
+
+from mulligan._version import __version__
+from mulligan.cli import data, generate, recipes, train
+from mulligan.errors import RunError, UserError
+
+app = typer.Typer(
+    name="mulligan",
+    help="Train, judge, explain and serve GANs for small images.",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(train.train)
+app.command()(generate.generate)
+app.command()(generate.info)
+app.add_typer(recipes.app, name="recipes")
+app.add_typer(data.app, name="data")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"mulligan {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit."),
+    ] = False,
+) -> None:
+    del version
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run the command line and exit with one of the four codes."""
+    try:
+        code = app(arguments, standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except typer.TyperException as error:
+        _fail(_one_line(error), 2)
+    except UserError as error:
+        _fail(str(error), 2)
+    except RunError as error:
+        _fail(str(error), 1)
+    except (KeyboardInterrupt, typer.Abort):
+        _fail("interrupted", 130)
+    except BrokenPipeError:
+        # The reader of our output has gone (`mulligan recipes | head`): nothing is left to say.
+        sys.stderr.close()
+        sys.exit(0)
+
+
+def _one_line(error: typer.TyperException) -> str:
+    message = " ".join(error.format_message().split())
+    return message[:1].lower() + message[1:].removesuffix(".")
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    print(f"mulligan: {message}", file=sys.stderr)
+    sys.exit(code)

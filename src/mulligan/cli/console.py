@@ -1,0 +1,111 @@
+"""How a run shows itself in a terminal, and in a pipe."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from rich.console import Console as RichConsole
+from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from mulligan.loop import Progress
+from mulligan.runlog import Row
+from mulligan.training import Plan
+
+
+def describe(plan: Plan) -> str:
+    """Say in a few lines what will be trained on what, where, and for how long."""
+    recipe, state = plan.recipe, plan.state
+    about = state.about_data
+    colours, height, width = about["image_shape"]
+    weights = [
+        sum(p.numel() for p in net.parameters()) for net in (state.gan.generator, state.gan.discriminator)
+    ]
+    budget = f"{recipe.budget.images:,} images"
+    budget += f", at most {recipe.budget.steps:,} steps" if recipe.budget.steps else ""
+    budget += f", at most {recipe.budget.minutes:g} minutes" if recipe.budget.minutes else ""
+    lines = [
+        f"recipe:  {recipe.name}, {recipe.title}" if recipe.title else f"recipe:  {recipe.name}",
+        f"data:    {about['name']}, {about['images']:,} images of {colours}×{height}×{width}",
+        f"size:    generator {weights[0]:,} weights, discriminator {weights[1]:,}",
+        f"budget:  {budget}, in batches of {recipe.data.batch}",
+        f"device:  {plan.device}, seed {state.seed}",
+    ]
+    return "\n".join(([f"note:    {plan.note}"] if plan.note else []) + lines)
+
+
+def line(row: Row) -> str:
+    """Print a row of the log as the tutorials do: step, losses, and what else was measured."""
+    text = (
+        f"step {row['step']:>7,}  images {row['images']:>11,}  D loss {row['d_loss']:.4f}  "
+        f"G loss {row['g_loss']:.4f}  D(real) {row['d_real']:.3f}  D(fake) {row['d_fake']:.3f}"
+    )
+    if "largest_pixel" in row:
+        text += f"  largest pixel {row['largest_pixel']:.1f}"
+    if "d_of_fake" in row:
+        text += f"  D(G(z)) {row['d_of_fake']:.3f}"
+    return f"{text}  {row['time']['images_per_second']:,.0f} images/s"
+
+
+class Plain:
+    """Lines, for pipes and files."""
+
+    def begin(self, plan: Plan, run: Path) -> None:
+        """Print what begins."""
+        print(f"{describe(plan)}\nrun:     {run}", flush=True)
+
+    def row(self, row: Row, progress: Progress) -> None:
+        """Print a row."""
+        print(line(row), flush=True)
+
+    def tick(self, progress: Progress) -> None:
+        """Stay quiet between rows."""
+
+    def end(self) -> None:
+        """Nothing is left open."""
+
+
+class Live:
+    """A progress bar, with the rows of the log above it."""
+
+    def __init__(self) -> None:
+        self._console = RichConsole(stderr=True)
+        self._bar = Bar(
+            TextColumn("{task.percentage:>3.0f}%"),
+            BarColumn(bar_width=20),
+            TextColumn("{task.fields[text]}"),
+            TimeRemainingColumn(compact=True),
+            console=self._console,
+        )
+        self._task: TaskID | None = None
+
+    @staticmethod
+    def possible() -> bool:
+        """Tell whether both streams are terminals."""
+        return sys.stderr.isatty() and sys.stdout.isatty()
+
+    def begin(self, plan: Plan, run: Path) -> None:
+        """Print what begins and open the bar."""
+        self._console.print(f"{describe(plan)}\nrun:     {run}", highlight=False)
+        self._task = self._bar.add_task("", total=plan.recipe.budget.images, text="starting …")
+        self._bar.start()
+
+    def row(self, row: Row, progress: Progress) -> None:
+        """Print a row above the bar."""
+        self._bar.console.print(line(row), highlight=False)
+        self.tick(progress)
+
+    def tick(self, progress: Progress) -> None:
+        """Move the bar."""
+        assert self._task is not None
+        text = (
+            f"{progress.images:,} images  {progress.images_per_second:,.0f}/s  "
+            f"D {progress.d_loss:.3f} G {progress.g_loss:.3f}  "
+            f"D(real) {progress.d_real:.2f} D(fake) {progress.d_fake:.2f}"
+        )
+        self._bar.update(self._task, completed=progress.images, text=text)
+
+    def end(self) -> None:
+        """Close the bar, leaving the terminal as it was."""
+        self._bar.stop()

@@ -1,0 +1,54 @@
+"""``mulligan generate`` and ``mulligan info``: what a trained generator makes, and what it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Source = Annotated[Path, typer.Argument(help="A run directory or a checkpoint file.", show_default=False)]
+
+
+def generate(
+    source: Source,
+    n: Annotated[int, typer.Option("-n", min=1, help="How many images.")] = 64,
+    seed: Annotated[int, typer.Option(min=0, help="Image i of a seed is always the same.")] = 0,
+    out: Annotated[
+        Path,
+        typer.Option(help="FILE.png (one grid), FILE.npz, FILE.gif, FILE.webp or FOLDER/ (one PNG each)."),
+    ] = Path("generated.png"),
+    interpolate: Annotated[
+        int | None,
+        typer.Option(min=1, max=240, help="Walk between images, K steps each; --out FILE.gif or .webp."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+) -> None:
+    """Draw images from a trained generator."""
+    from mulligan import generation
+
+    written = generation.write(source, out, n=n, seed=seed, interpolate=interpolate, device=device)
+    print(written)
+
+
+def info(source: Source) -> None:
+    """Say what a run directory or a checkpoint holds."""
+    from mulligan import model
+
+    loaded = model.load(source)
+    about, recipe = loaded.about, loaded.recipe
+    data = about["data"]
+    colours, height, width = loaded.image_shape
+    weights = sum(p.numel() for p in loaded.sampler.generator.parameters())
+    lines = {
+        "checkpoint": str(loaded.path),
+        "recipe": f"{recipe.name}, {recipe.title}" if recipe.title else recipe.name,
+        "trained": f"{about['images']:,} images, {about['steps']:,} steps, {about['seconds']:.1f} s",
+        "seed": str(about["seed"]),
+        "data": f"{data['name']}, {data['images']:,} images, sha256 {data['sha256'][:16]}…",
+        "makes": f"uint8 images of {colours}×{height}×{width} from {recipe.latent.size} numbers",
+        "generator": f"{recipe.generator.kind}, {weights:,} weights",
+        "objective": recipe.objective.kind,
+    }
+    for name, value in lines.items():
+        print(f"{name + ':':<12} {value}")

@@ -1,0 +1,79 @@
+"""``mulligan train``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def train(
+    recipe: Annotated[
+        str, typer.Argument(help="A recipe's name or a TOML file; see `mulligan recipes`.")
+    ] = "mlp-relu",
+    data: Annotated[
+        str,
+        typer.Option(help="auto, mnist, fashion-mnist, kmnist, digits, a folder of images or an .npz file."),
+    ] = "auto",
+    size: Annotated[int | None, typer.Option(min=8, max=128, help="Resize images to S×S pixels.")] = None,
+    images: Annotated[int | None, typer.Option(min=1, help="Budget: real images shown to D.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Budget: updates.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Cut off after so many minutes.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same machine, same bits.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="Run directory, new or empty.  [default: runs/<date>-<recipe>-<n>]")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe; repeatable."),
+    ] = None,
+    no_stop: Annotated[bool, typer.Option("--no-stop", help="Ignore the recipe's stop rule.")] = False,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Also write DIR/tensorboard (needs mulligan[track]).")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything, print the plan, train nothing.")
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print nothing but the run directory.")
+    ] = False,
+) -> int:
+    """Train a GAN; leave pictures, a log and checkpoints in a run directory."""
+    from mulligan import training
+    from mulligan.cli.console import Live, Plain, describe
+    from mulligan.errors import UserError
+
+    if minutes is not None and not minutes > 0:
+        raise UserError(f"--minutes {minutes:g}: must be above 0")
+    overrides = (*(set_ or ()), *(['stop={kind="none"}'] if no_stop else ()))
+    plan = training.prepare(
+        recipe,
+        data=data,
+        size=size,
+        images=images,
+        steps=steps,
+        minutes=minutes,
+        seed=seed,
+        device=device,
+        overrides=overrides,
+    )
+    if dry_run:
+        print(describe(plan))
+        return 0
+    consoles: list[training.Console] = []
+    if not quiet:
+        consoles.append(Live() if Live.possible() else Plain())
+    if tensorboard:
+        from mulligan.tracking import TensorBoard
+
+        consoles.append(TensorBoard())
+    run = training.execute(plan, out, consoles=consoles)
+    if quiet:
+        print(run.directory)
+        return 130 if run.interrupted else 0
+    print(f"{run.reason}: {run.steps:,} steps, {run.images:,} images in {run.seconds:.1f} s")
+    print(f"pictures:  {run.directory}/grid.png, {run.directory}/timelapse.webp, {run.directory}/samples/")
+    print(f"more:      mulligan generate {run.directory} -n 64 --out digits.png")
+    return 130 if run.interrupted else 0

@@ -1,0 +1,140 @@
+"""Where images come from: named sets, the digits in the package, folders and files."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from mulligan.data.dataset import Dataset
+from mulligan.data.digits import read_digits
+from mulligan.data.download import Progress, reachable
+from mulligan.data.folder import read_folder
+from mulligan.data.idx import read_idx_pair
+from mulligan.data.named import FILES, NAMED, fetch, find_file, folders, load_named, locate, verify
+from mulligan.data.npz import read_npz, write_npz
+from mulligan.data.resize import resize_images
+from mulligan.errors import UserError, nearest
+
+__all__ = ["DATASETS", "Dataset", "fetch", "load", "locate", "read_digits", "verify", "write_npz"]
+
+DATASETS: dict[str, str] = {name: known.description for name, known in NAMED.items()} | {
+    "digits": "handwritten digits, 8×8 enlarged, 10 classes; comes with the package"
+}
+"""Name of each set to its one-line description."""
+
+SPLITS = ("train", "test")
+_AUTO_SECONDS = 4.0
+
+
+def load(
+    source: str,
+    *,
+    size: int | None = None,
+    default_size: int = 28,
+    split: str = "train",
+    fetch_missing: bool = True,
+    progress: Progress | None = None,
+) -> Dataset:
+    """Load a set of images by its name or its path.
+
+    Args:
+        source: ``mnist``, ``fashion-mnist``, ``kmnist``, ``digits``; ``auto``, which is mnist
+            if it is here or can be fetched, else digits; or a path: a folder of images, a folder
+            of IDX files named as MNIST's are, or an ``.npz`` file. A name goes before a path;
+            ``./mnist`` is always a path.
+        size: Height and width to bring the images to, 1..1024 pixels; None keeps the set's own.
+        default_size: The size where `size` is None and the set has none: folders and digits.
+        split: ``train`` or ``test``, which only the IDX sets have.
+        fetch_missing: Whether a named set that is not here is fetched.
+        progress: Called with (done, in all or None): bytes of a fetch, or images of a folder.
+
+    Raises:
+        UserError: there is no such set or split, or it cannot be read or fetched.
+    """
+    if split not in SPLITS:
+        raise UserError(f"split {split!r} is not known{nearest(split, SPLITS)}")
+    if source == "auto":
+        data = _load_auto(size or default_size, split, fetch_missing, progress)
+    elif source in NAMED:
+        data = _load_named(source, split, fetch_missing, progress)
+    elif source == "digits":
+        _only_train(source, split)
+        data = read_digits(size or default_size)
+    else:
+        data = _load_path(source, size or default_size, split, progress)
+    return data if size is None else replace(data, images=resize_images(data.images, size))
+
+
+def _load_named(
+    name: str, split: str, fetch_missing: bool, progress: Progress | None, seconds: float | None = None
+) -> Dataset:
+    folder = locate(name)
+    if folder is None and fetch_missing:
+        if seconds is None:
+            folder = fetch(name, progress=progress)
+        else:
+            folder = fetch(name, progress=progress, timeout=seconds, retries=0)
+    if folder is None:
+        looked = ", ".join(map(str, folders(name)))
+        raise UserError(f"{name} is not here (looked in {looked}); `mulligan data fetch {name}` gets it")
+    return load_named(name, folder, "train" if split == "train" else "test")
+
+
+def _load_auto(size: int, split: str, fetch_missing: bool, progress: Progress | None) -> Dataset:
+    """Load mnist, or digits if it is neither here nor to be had within seconds."""
+    if locate("mnist") is not None:
+        return replace(_load_named("mnist", split, False, progress), note="auto chose mnist, which is here.")
+    reason = "fetching is off"
+    if fetch_missing:
+        reason = "no mirror of it answers"
+        if reachable([f"{base}{FILES[0]}.gz" for base in NAMED["mnist"].mirrors], _AUTO_SECONDS):
+            try:
+                data = _load_named("mnist", split, True, progress, _AUTO_SECONDS)
+                return replace(data, note="auto chose mnist, and fetched it.")
+            except UserError:
+                reason = "fetching it failed"
+    _only_train("digits", split)
+    note = (
+        f"MNIST is not here and {reason}, so auto chose digits: 1,797 digits drawn on 8×8 pixels, "
+        "a far smaller and coarser set (`mulligan data fetch mnist` gets MNIST)."
+    )
+    return replace(read_digits(size), note=note)
+
+
+def _load_path(source: str, size: int, split: str, progress: Progress | None) -> Dataset:
+    path = Path(source).expanduser()
+    if path.is_dir():
+        if any(find_file(path, file) for file in FILES):
+            images, labels = _read_idx_folder(path, split)
+            return Dataset(source, images, labels, _numbered(labels))
+        _only_train(source, split)
+        return replace(read_folder(path, size, progress), name=source)
+    if path.suffix.lower() == ".npz" and path.is_file():
+        _only_train(source, split)
+        images, some_labels = read_npz(path)
+        return Dataset(source, images, some_labels, () if some_labels is None else _numbered(some_labels))
+    if path.exists():
+        raise UserError(f"{source}: expected a folder or an .npz file")
+    known = nearest(source, ["auto", *DATASETS])
+    raise UserError(f"{source!r} is neither a set nor a path that exists{known}")
+
+
+def _read_idx_folder(path: Path, split: str) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    names = FILES[:2] if split == "train" else FILES[2:]
+    images, labels = (find_file(path, name) for name in names)
+    if images is None or labels is None:
+        missing = names[0] if images is None else names[1]
+        raise UserError(f"{path}: has no {missing}.gz or {missing}, which the {split} split wants")
+    return read_idx_pair(images, labels)
+
+
+def _numbered(labels: npt.NDArray[np.int64]) -> tuple[str, ...]:
+    return tuple(str(i) for i in range(int(labels.max()) + 1))
+
+
+def _only_train(source: str, split: str) -> None:
+    if split != "train":
+        raise UserError(f"{source} has no {split!r} split (only 'train')")

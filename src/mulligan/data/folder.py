@@ -1,0 +1,152 @@
+"""A folder of image files as a data set."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps
+
+from mulligan.data.dataset import Dataset
+from mulligan.data.idx import MAX_BYTES
+from mulligan.data.resize import check_size, fit_square
+from mulligan.errors import UserError
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+MAX_PIXELS = 64_000_000
+_FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
+_GREY_MODES = ("1", "L", "LA")
+
+
+def read_folder(
+    path: str | Path, size: int, progress: Callable[[int, int | None], None] | None = None
+) -> Dataset:
+    """Read the PNG, JPEG, BMP and WebP images of a folder, in the order of their names.
+
+    If the images lie in sub-folders, one level down, these are the classes, in the order of
+    their names. Hidden files and files of other kinds are passed over. Each image is turned as
+    its EXIF data says, laid on black where it is transparent, cut to its largest centred square
+    and resized; of an animation the first frame is taken, and 16-bit grey becomes 8-bit. If
+    every image is grey the set has one channel, else all have three (RGB).
+
+    Args:
+        path: The folder. Links that lead out of it are refused.
+        size: Height and width of the images returned, 1..1024 pixels.
+        progress: Called with (images read, images in all) after each image.
+
+    Returns:
+        Images, uint8 ``[N, C, size, size]`` with C 1 or 3, and labels if there are sub-folders.
+
+    Raises:
+        UserError: there is no image, one cannot be read or has more than 64 megapixels, images
+            lie both beside and inside sub-folders, or the set would take more than 4 GiB.
+    """
+    check_size(size)
+    root = Path(path)
+    files, labels, class_names = _list(root)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's, over odd metadata and sizes; the latter are checked here
+        grey = True
+        for file in files:
+            with _open(file) as image:
+                grey = grey and _is_grey(image)
+        channels = 1 if grey else 3
+        if len(files) * channels * size * size > MAX_BYTES:
+            raise UserError(
+                f"{root}: {len(files)} images of {size}×{size} take more than "
+                f"{MAX_BYTES >> 30} GiB; choose a smaller size"
+            )
+        images = np.empty((len(files), channels, size, size), np.uint8)
+        for i, file in enumerate(files):
+            with _open(file) as image:
+                pixels = _pixels(image, grey, size)
+            images[i] = pixels if grey else pixels.transpose(2, 0, 1)
+            if progress:
+                progress(i + 1, len(files))
+    return Dataset(str(path), images, labels, class_names)
+
+
+def _list(root: Path) -> tuple[list[Path], npt.NDArray[np.int64] | None, tuple[str, ...]]:
+    """Return the image files and, where sub-folders hold them, labels and class names."""
+    top, folders = _entries(root, root)
+    classes = {folder.name: _entries(folder, root) for folder in folders}
+    classes = {name: found for name, found in classes.items() if any(found)}
+    for name, (_, deeper) in classes.items():
+        if deeper:
+            raise UserError(
+                f"{deeper[0]}: a folder inside the class folder {name!r}; expected images directly in it"
+            )
+    if top and classes:
+        raise UserError(
+            f"{root}: has images both at its top ({top[0].name}, …) and in sub-folders "
+            f"({next(iter(classes))}, …); expected one or the other"
+        )
+    if not top and not classes:
+        raise UserError(f"{root}: no images in it; expected {', '.join(SUFFIXES)} files")
+    if top:
+        return top, None, ()
+    files = [file for images, _ in classes.values() for file in images]
+    labels = np.repeat(np.arange(len(classes)), [len(images) for images, _ in classes.values()])
+    return files, labels.astype(np.int64), tuple(classes)
+
+
+def _entries(folder: Path, root: Path) -> tuple[list[Path], list[Path]]:
+    """Return the images and the folders directly in a folder, each sorted by name."""
+    images: list[Path] = []
+    folders: list[Path] = []
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be read: {error.strerror or error}") from None
+    for entry in entries:
+        is_folder = entry.is_dir()
+        if entry.name.startswith(".") or not (is_folder or entry.name.lower().endswith(SUFFIXES)):
+            continue
+        if entry.is_symlink() and not Path(entry.path).resolve().is_relative_to(root.resolve()):
+            raise UserError(f"{entry.path}: a link that leads out of {root}, which is not followed")
+        (folders if is_folder else images).append(Path(entry.path))
+    return images, folders
+
+
+@contextmanager
+def _open(file: Path) -> Iterator[Image.Image]:
+    """Open an image, whose declared size is checked before any pixel is decoded."""
+    too_large = f"{file}: declares more than {MAX_PIXELS // 1_000_000} megapixels"
+    try:
+        with Image.open(file, formats=_FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise UserError(too_large)
+            yield image
+    except UserError:
+        raise
+    except Image.DecompressionBombError:
+        raise UserError(too_large) from None
+    except Exception as error:
+        # Pillow's decoders raise many kinds of exception over damaged files.
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{file}: not an image that can be read: {reason}") from None
+
+
+def _is_grey(image: Image.Image) -> bool:
+    return image.mode in _GREY_MODES or image.mode.startswith("I")
+
+
+def _pixels(image: Image.Image, grey: bool, size: int) -> npt.NDArray[np.uint8]:
+    """Return uint8 ``[size, size]`` if grey, else ``[size, size, 3]``."""
+    if image.mode.startswith("I"):
+        deep = np.asarray(image).clip(0, 65535).astype(np.uint32)
+        exif = image.getexif()
+        image = Image.fromarray(((deep * 255 + 32767) // 65535).astype(np.uint8))
+        image.getexif().update(exif)
+    image = ImageOps.exif_transpose(image)
+    mode = "L" if grey else "RGB"
+    if image.has_transparency_data:
+        alpha = image.convert("LA" if grey else "RGBA")
+        image = Image.new(mode, image.size)  # black, as MNIST's background is
+        image.paste(alpha.convert(mode), mask=alpha.getchannel("A"))
+    return np.asarray(fit_square(image.convert(mode), size))

@@ -1,0 +1,213 @@
+"""The training loop, top to bottom."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from mulligan import checkpoint, probes
+from mulligan.errors import RunError
+from mulligan.recipe import Cadence
+from mulligan.runlog import Row, RunLog
+from mulligan.schedules import due
+from mulligan.state import State
+
+TICK = 0.25  # seconds between two refreshes of the live progress
+FRAMES = 60  # of the time lapse, over the budget
+
+STOPS: dict[str, Callable[[Any, State, dict[str, float]], str | None]] = {
+    "none": lambda _rule, _state, _measured: None,
+    "d-of-fake": probes.d_of_fake_stop,
+}
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands.
+
+    Attributes:
+        images: Reals that D has consumed, of ``budget``.
+        budget: Reals that it will have consumed at the end.
+        steps: Updates made.
+        seconds: Time spent training.
+        images_per_second: Over the last while.
+        d_loss: D's loss in the last update.
+        g_loss: G's.
+        d_real: Mean D(x) of the last reals, in 0..1; the mean score where the objective has none.
+        d_fake: Mean D(G(z)) of the last fakes, likewise.
+    """
+
+    images: int
+    budget: int
+    steps: int
+    seconds: float
+    images_per_second: float
+    d_loss: float
+    g_loss: float
+    d_real: float
+    d_fake: float
+
+
+class Observer(Protocol):
+    """Who watches a run; nothing an observer does changes training's bits."""
+
+    def row(self, row: Row, progress: Progress) -> None:
+        """See a row of the log."""
+
+    def picture(self, state: State) -> None:
+        """Draw what the recipe's ``samples`` asks for."""
+
+    def frame(self, state: State) -> None:
+        """Draw a frame of the time lapse."""
+
+    def tick(self, progress: Progress) -> None:
+        """Refresh what is live."""
+
+    def asks_to_stop(self, progress: Callable[[], Progress]) -> str | None:
+        """Say why the run should end now, or None; asked after every update."""
+
+
+def train(state: State, run: Path, observer: Observer) -> str:
+    """Train until the budget, a stop rule or the observer ends it; return why.
+
+    Raises:
+        RunError: a loss is not finite, or the disk took no more; the last checkpoint is whole.
+    """
+    recipe, budget = state.recipe, state.recipe.budget
+    frames = Cadence(every=max(1, budget.images // FRAMES), counts="from-zero", most=FRAMES)
+    deadline = math.inf if budget.minutes is None else 60 * budget.minutes
+    last_step = math.inf if budget.steps is None else budget.steps
+    log, meter = RunLog(run), Meter(state)
+    saved_at = -1
+    reason = (
+        None if state.images < budget.images and state.steps < last_step else "the budget was spent before"
+    )
+    try:
+        while reason is None:
+            # One update of both networks
+            before = state.images
+            state.advance()
+            state.seconds = meter.seconds()
+
+            # A loss that is not finite ends the run before it can reach a checkpoint
+            _check_finite(state)
+
+            # Log
+            measured: dict[str, float] = {}
+            logged = due(recipe.log, before, state.images)
+            if logged and recipe.log.losses == "fresh":
+                measured = probes.fresh_costs(state)
+            reason = STOPS[recipe.stop.kind](recipe.stop, state, measured)
+            if logged:
+                progress = meter.progress(state)
+                row = _row(progress, measured)
+                log.write(row)
+                observer.row(row, progress)
+
+            # Pictures
+            if due(recipe.samples, before, state.images):
+                observer.picture(state)
+            if due(frames, before, state.images):
+                observer.frame(state)
+
+            # Checkpoint
+            if due(Cadence(every=recipe.checkpoint.every), before, state.images):
+                _save(state, run)
+                saved_at = state.images
+
+            # Is it over?
+            if state.images >= budget.images or state.steps >= last_step:
+                reason = reason or "the budget is spent"
+            elif state.seconds >= deadline:
+                reason = reason or "the time is up"
+            else:
+                reason = reason or observer.asks_to_stop(lambda: meter.progress(state))
+            if meter.ticks():
+                observer.tick(meter.progress(state))
+        # Leave the last state behind
+        if saved_at != state.images:
+            _save(state, run)
+    except OSError as error:
+        raise RunError(f"{run}: cannot be written: {error.strerror}: the last checkpoint is whole") from None
+    finally:
+        log.close()
+    return reason
+
+
+class Meter:
+    """Time spent and images per second; lives outside the state, for it changes no bits."""
+
+    def __init__(self, state: State) -> None:
+        self._start = time.monotonic() - state.seconds
+        self._next_tick = 0.0
+        self._window = (state.seconds, state.images)
+        self._rate = 0.0
+
+    def seconds(self) -> float:
+        """Time spent training by now, over all sessions."""
+        return time.monotonic() - self._start
+
+    def ticks(self) -> bool:
+        """Tell whether it is time to refresh what is live."""
+        seconds = self.seconds()
+        if seconds < self._next_tick:
+            return False
+        self._next_tick = seconds + TICK
+        return True
+
+    def progress(self, state: State) -> Progress:
+        """Measure the state, just after an update."""
+        assert state.update is not None
+        d, g = state.update.d, state.update.g
+        assert d.real_logits is not None
+        answer = state.gan.objective.probability or state.gan.objective.score
+        seconds, images = self._window
+        if state.seconds - seconds >= 1 or not self._rate:
+            self._rate = (state.images - images) / max(state.seconds - seconds, 1e-9)
+            self._window = (state.seconds, state.images)
+        return Progress(
+            images=state.images,
+            budget=state.recipe.budget.images,
+            steps=state.steps,
+            seconds=state.seconds,
+            images_per_second=self._rate,
+            d_loss=float(d.loss),
+            g_loss=float(g.loss),
+            d_real=float(answer(d.real_logits).mean()),
+            d_fake=float(answer(d.fake_logits).mean()),
+        )
+
+
+def _row(progress: Progress, measured: dict[str, float]) -> Row:
+    """One line of the log. What depends on the machine stands apart, under ``time``."""
+    return {
+        "images": progress.images,
+        "step": progress.steps,
+        "d_loss": progress.d_loss,
+        "g_loss": progress.g_loss,
+        "d_real": progress.d_real,
+        "d_fake": progress.d_fake,
+        **measured,
+        "time": {
+            "seconds": round(progress.seconds, 3),
+            "images_per_second": round(progress.images_per_second, 1),
+        },
+    }
+
+
+def _save(state: State, run: Path) -> None:
+    checkpoint.write(run, state.images, state.tensors(), state.meta())
+    checkpoint.thin(run, state.recipe.checkpoint.keep)
+
+
+def _check_finite(state: State) -> None:
+    assert state.update is not None
+    for network, turn in (("D", state.update.d), ("G", state.update.g)):
+        if not math.isfinite(float(turn.loss)):
+            raise RunError(
+                f"step {state.steps}: {network}'s loss is not finite; the last checkpoint is from before it"
+            )

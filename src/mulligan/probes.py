@@ -1,0 +1,51 @@
+"""What is measured on fresh batches between updates, as some tutorials print it.
+
+Everything here draws from the state's probe, so that training's bits do not depend on what is
+measured.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from mulligan.recipe import DOfFakeStop
+from mulligan.state import State
+
+
+@torch.no_grad()
+def fresh_costs(state: State) -> dict[str, float]:
+    """Both costs on fresh batches, the largest pixel of one fresh fake (0..255) and D(G(z)) of another."""
+    gan, probe = state.gan, state.probe
+    batch = state.recipe.data.batch
+    real = probe.reals()
+    g_terms = gan.objective.g(gan.discriminator(gan.generator(probe.latents(batch))), gan.discriminator(real))
+    real_terms, fake_terms = gan.objective.d(
+        gan.discriminator(real), gan.discriminator(gan.generator(probe.latents(batch)))
+    )
+    low, high = state.recipe.data.pixels
+    largest = (gan.generator(probe.latents(1)).max() - low) * 255 / (high - low)
+    return {
+        "d_loss": float(gan.d_scale * (real_terms.mean() + fake_terms.mean())),
+        "g_loss": float(g_terms.mean()),
+        "largest_pixel": float(largest),
+        "d_of_fake": d_of_fake(state),
+    }
+
+
+@torch.no_grad()
+def d_of_fake(state: State) -> float:
+    """D(G(z)) of one fresh sample, in 0..1."""
+    gan = state.gan
+    logits = gan.discriminator(gan.generator(state.probe.latents(1)))
+    assert gan.objective.probability is not None, "the recipe refuses this rule without a probability"
+    return float(gan.objective.probability(logits))
+
+
+def d_of_fake_stop(rule: DOfFakeStop, state: State, measured: dict[str, float]) -> str | None:
+    """Say why to stop, if D(G(z)) of one fresh sample has come close to 1/2."""
+    if state.steps < rule.min_steps:
+        return None
+    value = measured["d_of_fake"] if "d_of_fake" in measured else d_of_fake(state)
+    if rule.low < value < rule.high:
+        return f"D(G(z)) = {value:.3f} lies between {rule.low:g} and {rule.high:g}"
+    return None

@@ -1,0 +1,88 @@
+"""A run directory: the interface between training and everything that comes after it."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from mulligan.errors import UserError
+from mulligan.files import write_atomically, write_json
+from mulligan.recipe import Recipe
+
+LOG = "log.jsonl"
+RECIPE = "recipe.toml"
+ENVIRONMENT = "environment.json"
+SAMPLES = "samples"
+FRAMES = "samples/timelapse"
+TIMELAPSE = "timelapse.webp"
+GRID = "grid.png"
+
+Row = dict[str, Any]
+
+
+def create(out: Path | None, recipe: Recipe, runs: Path = Path("runs")) -> Path:
+    """Make the directory of a new run: ``out``, or ``runs/<date>-<recipe>-<n>`` with the next free n.
+
+    Raises:
+        UserError: ``out`` is there and not empty, or nothing can be written there.
+    """
+    try:
+        if out is not None:
+            out.mkdir(parents=True, exist_ok=True)
+            if any(out.iterdir()):
+                raise UserError(
+                    f"--out {out}: is not empty, and a run never overwrites: name a new directory"
+                )
+            return out
+        runs.mkdir(parents=True, exist_ok=True)
+        stem = f"{date.today().isoformat()}-{recipe.name}-"
+        taken = [
+            int(m[1]) for d in runs.iterdir() if (m := re.fullmatch(re.escape(stem) + r"(\d{1,9})", d.name))
+        ]
+        number = max(taken, default=0) + 1
+        while True:  # another run may take the same number first
+            try:
+                (runs / f"{stem}{number}").mkdir()
+                return runs / f"{stem}{number}"
+            except FileExistsError:
+                number += 1
+    except OSError as error:
+        raise UserError(f"cannot write a run to {out or runs}: {error.strerror}") from None
+
+
+def describe(run: Path, recipe: Recipe, environment: Row) -> None:
+    """Write the resolved recipe and the environment."""
+    write_atomically(run / RECIPE, recipe.to_toml().encode())
+    write_json(run / ENVIRONMENT, environment)
+
+
+class RunLog:
+    """``log.jsonl``: one JSON object a line, appended and flushed row by row."""
+
+    def __init__(self, run: Path) -> None:
+        self._file = (run / LOG).open("a", encoding="utf-8")
+
+    def write(self, row: Row) -> None:
+        """Append a row."""
+        self._file.write(json.dumps(row, allow_nan=False) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def rows(run: Path) -> list[Row]:
+    """Read a run's log; a last line that a crash cut short is left out.
+
+    Raises:
+        UserError: no log is there.
+    """
+    try:
+        lines = (run / LOG).read_text(encoding="utf-8").split("\n")
+    except OSError as error:
+        raise UserError(f"{run / LOG}: cannot be read: {error.strerror}: expected a run directory") from None
+    return [json.loads(line) for line in lines[:-1] if line]
