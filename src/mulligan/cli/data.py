@@ -9,9 +9,15 @@ import typer
 
 from mulligan.errors import RunError
 
-app = typer.Typer(help="List, fetch and check the named data sets.", no_args_is_help=True)
+app = typer.Typer(help="List, fetch and check the named data sets.", rich_markup_mode=None)
 
 Name = Annotated[str, typer.Argument(help="mnist, fashion-mnist or kmnist.", show_default=False)]
+
+
+@app.callback(invoke_without_command=True)
+def _default(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        list_sets()
 
 
 @app.command("list")
