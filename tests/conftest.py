@@ -12,6 +12,10 @@ from hypothesis import settings
 settings.register_profile("mulligan", derandomize=True, deadline=None)
 settings.load_profile("mulligan")
 
+# One thread each: on a small machine, threads that wait for each other cost tests far more than they save.
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # also for the processes that tests start
+torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     data = os.environ.get("MULLIGAN_DATA")
