@@ -2,7 +2,8 @@
 
     python scripts/lineage_figures.py RUNS docs/pictures
 
-RUNS holds one run directory per tutorial, named like the recipe. Needs the extra `plot`.
+RUNS holds one run directory per tutorial, named like the recipe. Needs the extra `plot`:
+pip install 'mulligan[plot]'.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from pathlib import Path
 import matplotlib
 
 matplotlib.use("agg")
-import matplotlib.pyplot as plt  # noqa: E402  (after the backend is chosen)
+import matplotlib.pyplot as plt
 
-from mulligan import recipe, runlog  # noqa: E402
-from mulligan.checkpoint import history  # noqa: E402
+from mulligan import recipe, runlog
+from mulligan.checkpoint import history
 
 TUTORIALS = ("mlp-relu", "mlp-tanh", "dcgan-softmax", "mlp-batchnorm", "mlp-smooth")
 

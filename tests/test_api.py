@@ -36,7 +36,7 @@ def test_train_then_load_then_sample(tmp_path: Path) -> None:
     assert images.shape == (5, *model.image_shape)
     assert images.dtype == np.uint8
     assert (run.sample(5) == images).all()
-    assert model.about["seed"] == 0
+    assert model.about.seed == 0
     assert model.recipe.name == "mlp-relu"
 
 
@@ -59,6 +59,28 @@ def test_a_recipe_object_trains_as_its_name_does(digits: Dataset, tmp_path: Path
     assert same(final(a.directory), final(b.directory))
     assert isinstance(a.model().recipe, Recipe)
     assert a.model().recipe.latent.size == 7
+
+
+def test_overrides_apply_to_a_recipe_object(digits: Dataset, tmp_path: Path) -> None:
+    from mulligan import recipe
+
+    chosen = recipe.read("mlp-smooth", ("budget.steps=9",))
+    before = chosen.model_dump()
+    overrides = ("latent.size=7", "optimizer.generator.lr=5e-4")
+    a = mulligan.train(chosen, data=digits, steps=2, out=tmp_path / "a", overrides=overrides)
+    b = mulligan.train("mlp-smooth", data=digits, steps=2, out=tmp_path / "b", overrides=overrides)
+    assert same(final(a.directory), final(b.directory))
+    used = a.model().recipe
+    assert (used.latent.size, used.optimizer.generator.lr, used.optimizer.generator.beta1) == (7, 5e-4, 0.9)
+    assert chosen.model_dump() == before  # the object itself is left as it was
+    for wrong, said in (
+        ("latent.sise=3", "latent.sise is not a key"),
+        ("data.batch", "path.to.key=value"),
+        ("stop={kind='d-of-fake', low=0.6, high=0.5}", "low 0.6 must be below high 0.5"),
+    ):
+        with pytest.raises(mulligan.UserError, match=said):
+            mulligan.train(chosen, data=digits, steps=1, out=tmp_path / "c", overrides=(wrong,))
+    assert not (tmp_path / "c").exists()
 
 
 def test_images_of_ones_own_in_colour(tmp_path: Path) -> None:
@@ -109,7 +131,7 @@ def test_should_stop_stops_exactly_there(k: int, digits: Dataset, tmp_path: Path
     assert run.steps == k
     assert run.reason == "the caller asked to stop"
     assert not run.interrupted
-    assert mulligan.load(run.directory).about["steps"] == k
+    assert mulligan.load(run.directory).about.steps == k
     assert (run.directory / "grid.png").exists()
 
 
@@ -173,6 +195,8 @@ def test_signal_handlers_are_put_back(digits: Dataset, tmp_path: Path) -> None:
 def test_errors_are_value_errors_of_one_line(tmp_path: Path) -> None:
     assert issubclass(mulligan.UserError, ValueError)
     assert issubclass(mulligan.RunError, RuntimeError)
+    for kind in (mulligan.UserError, mulligan.RunError):
+        assert str(kind("mine\n\x1b[31m\0\udcff: 3×4 … 'é'")) == r"mine\n\x1b[31m\x00\udcff: 3×4 … 'é'"
     for recipe, data, overrides in (
         ("mlp-rleu", "digits", ()),
         ("mlp-relu", "digist", ()),

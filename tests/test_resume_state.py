@@ -63,10 +63,12 @@ def test_going_on_from_a_checkpoint_changes_no_bit(
 
     interrupted = state.begin(chosen, few, seed=3)
     seen = move(interrupted, before)
-    path = checkpoint.write(tmp_path, interrupted.images, interrupted.tensors(), interrupted.meta())
+    path = checkpoint.write(tmp_path, interrupted.tensors(), interrupted.meta())
+    assert path == tmp_path / checkpoint.FOLDER / f"{interrupted.images:012d}.safetensors"
     saved = checkpoint.read(path)
-    seed = saved.meta["seed"]
-    again = state.begin(recipe.from_dict(saved.meta["recipe"]), few, seed=seed)
+    assert saved.meta == interrupted.meta()
+    seed = saved.meta.seed
+    again = state.begin(recipe.from_dict(saved.meta.recipe), few, seed=seed)
     again.restore(saved)
     assert (again.images, again.steps) == (interrupted.images, before)
     assert same(again.tensors(), interrupted.tensors())
@@ -94,7 +96,7 @@ def test_saving_moves_nothing(few: Dataset, tmp_path: Path) -> None:
     for _ in range(3):
         saving.advance()
         plain.advance()
-        checkpoint.write(tmp_path, saving.images, saving.tensors(), saving.meta())
+        checkpoint.write(tmp_path, saving.tensors(), saving.meta())
     assert same(saving.tensors(), plain.tensors())
 
 
@@ -173,7 +175,7 @@ def test_a_checkpoint_cut_anywhere_is_refused(run: Path, data: st.DataObject) ->
 def test_weights_that_do_not_fit_the_recipe_are_refused(run: Path, tmp_path: Path) -> None:
     saved = checkpoint.read(checkpoint.find(run))
     tensors: dict[str, Tensor] = {**saved.tensors, "generator.layers.0.weight": torch.zeros(3, 3)}
-    path = checkpoint.write(tmp_path, 1, tensors, saved.meta)
+    path = checkpoint.write(tmp_path, tensors, saved.meta)
     with pytest.raises(UserError, match="does not fit its own recipe"):
         mulligan.load(path)
 

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 import mulligan
-from mulligan import build, checkpoint, files, objectives, recipe, runlog, training
+from mulligan import build, checkpoint, files, loop, objectives, recipe, runlog, training
 from mulligan.data import Dataset, read_digits
 from mulligan.errors import RunError, UserError
 from mulligan.objectives import Objective
@@ -46,19 +46,21 @@ def test_the_run_directory(name: str, digits: Dataset, tmp_path: Path) -> None:
         path.relative_to(run.directory).as_posix() for path in run.directory.rglob("*") if path.is_file()
     ]
     shapes = (
-        r"recipe\.toml|log\.jsonl|environment\.json|timelapse\.webp|grid\.png|samples/\d{12}\.png|"
+        r"recipe\.toml|log\.jsonl|environment\.json|\.lock|timelapse\.webp|grid\.png|samples/\d{12}\.png|"
         r"samples/timelapse/\d{12}\.png|checkpoints/\d{12}\.safetensors"
     )
     assert [file for file in files if not re.fullmatch(shapes, file)] == []
-    assert {"recipe.toml", "log.jsonl", "environment.json", "timelapse.webp", "grid.png"} <= set(files)
+    always = ("recipe.toml", "log.jsonl", "environment.json", ".lock", "timelapse.webp", "grid.png")
+    assert set(always) <= set(files)
     last = f"{run.images:012d}"
     assert {f"samples/{last}.png", f"samples/timelapse/{last}.png"} <= set(files)
-    assert f"checkpoints/{last}.safetensors" in files
+    checkpoints = [file for file in sorted(files) if file.startswith("checkpoints/")]
+    assert checkpoints == [f"checkpoints/{0:012d}.safetensors", f"checkpoints/{last}.safetensors"]
 
     resolved = recipe.read(run.directory / "recipe.toml")
     assert resolved == training.prepare(name, data=digits, steps=3, overrides=small(name)).recipe
     assert resolved.budget.steps == 3
-    assert recipe.from_dict(checkpoint.read(checkpoint.find(run.directory)).meta["recipe"]) == resolved
+    assert recipe.from_dict(checkpoint.read(checkpoint.find(run.directory)).meta.recipe) == resolved
 
     environment = json.loads((run.directory / "environment.json").read_text())
     assert environment["mulligan"] == mulligan.__version__
@@ -143,7 +145,8 @@ def test_watching_more_closely_changes_no_bit(name: str, digits: Dataset, tmp_pa
         runs.append(run.directory)
     pictures_drawn = {len(list((run / "samples").glob("*.png"))) for run in runs[:2]}
     assert pictures_drawn == {1, 9}
-    assert len(checkpoint.history(runs[1])) == 9
+    moments = [[int(path.stem) // batch for path in checkpoint.history(run)] for run in runs[:2]]
+    assert moments == [[0, 9], list(range(10))]
     for other in runs[1:]:
         assert same(trained(runs[0]), trained(other))
 
@@ -179,7 +182,7 @@ def test_images_end_a_run_at_the_first_step_at_or_beyond(
         "mlp-relu", data=digits, images=images, out=tmp_path / "run", overrides=small("mlp-relu")
     )
     assert (run.steps, run.images) == (steps, 128 * steps)
-    assert mulligan.load(run.directory).about["images"] == run.images
+    assert mulligan.load(run.directory).about.images == run.images
 
 
 def test_the_sooner_of_two_budgets_ends_a_run(digits: Dataset, tmp_path: Path) -> None:
@@ -196,7 +199,7 @@ def test_minutes_cut_a_run_off(tmp_path: Path) -> None:
     assert run.reason == "the time is up"
     assert 0.12 <= run.seconds < 10
     assert run.images == 128 * run.steps
-    assert mulligan.load(run.directory).about["steps"] == run.steps
+    assert mulligan.load(run.directory).about.steps == run.steps
 
 
 # The tutorials' moments
@@ -269,7 +272,7 @@ def test_a_run_far_beyond_its_tutorial_draws_few_pictures(tmp_path: Path) -> Non
     assert 100 < len(drawn) <= 50 + 25 * doublings
     assert drawn[:50] == list(range(1, 51))
     assert drawn[-1] == 1000
-    assert len(list((run.directory / "samples/timelapse").iterdir())) <= 62
+    assert len(list((run.directory / "samples/timelapse").iterdir())) <= loop.FRAMES + 2
 
 
 # Data
@@ -304,7 +307,7 @@ def test_other_recipes_carry_over_into_the_next_epoch(tmp_path: Path) -> None:
 def test_only_named_sets_hold_out_their_head(name: str, named: bool, left: int) -> None:
     dataset = grey(5200, named=named)
     plan = training.prepare(name, data=dataset, overrides=small(name))
-    assert plan.state.about_data["images"] == left
+    assert plan.state.about_data.images == left
     assert (plan.state.stream.images.numpy() == dataset.images[-left:]).all()
 
 
@@ -312,15 +315,14 @@ def test_only_named_sets_hold_out_their_head(name: str, named: bool, left: int) 
 def test_real_mnist_holds_out_its_head_but_a_folder_of_it_does_not(tmp_path: Path) -> None:
     from mulligan.data import locate
 
-    assert training.prepare("mlp-relu", data="mnist").state.about_data["images"] == 55_000
-    assert training.prepare("mlp-batchnorm", data="mnist").state.about_data["images"] == 60_000
+    assert training.prepare("mlp-relu", data="mnist").state.about_data.images == 55_000
+    assert training.prepare("mlp-batchnorm", data="mnist").state.about_data.images == 60_000
     place = locate("mnist")
     assert place is not None
     folder = shutil.copytree(place, tmp_path / "mine")
-    assert training.prepare("mlp-relu", data=str(folder)).state.about_data["images"] == 60_000
+    assert training.prepare("mlp-relu", data=str(folder)).state.about_data.images == 60_000
 
 
-@pytest.mark.xfail(strict=True, raises=ValueError, reason="BatchNorm in training mode refuses a single image")
 @pytest.mark.parametrize("overrides", [("log.every=64", "log.losses=fresh"), ("stop={kind='d-of-fake'}",)])
 def test_measuring_goes_together_with_batchnorm(overrides: tuple[str, ...], tmp_path: Path) -> None:
     little = small("mlp-batchnorm")
@@ -335,7 +337,6 @@ def test_measuring_goes_together_with_batchnorm(overrides: tuple[str, ...], tmp_
         assert same(trained(run.directory), trained(plain.directory))  # running statistics, too
 
 
-@pytest.mark.xfail(strict=True, raises=ValueError, reason="BatchNorm in training mode refuses a single image")
 @pytest.mark.parametrize(("images", "overrides"), [(65, ()), (200, ("data.batch=1",))])
 def test_a_batch_of_one_image_never_surprises_batchnorm(
     images: int, overrides: tuple[str, ...], tmp_path: Path
@@ -356,15 +357,15 @@ def test_a_batch_of_one_image_never_surprises_batchnorm(
 # Failing
 
 
-def poisoned(network: str, at: int) -> Callable[[float], Objective]:
+def poisoned(network: str, at: int) -> Callable[[float, float], Objective]:
     """The non-saturating objective, but a network's loss is NaN at one update."""
     calls = itertools.count(1)
 
     def poison(values: Tensor) -> Tensor:
         return values * float("nan") if next(calls) == at else values
 
-    def make(real_label: float) -> Objective:
-        sound = objectives.non_saturating(real_label)
+    def make(real_label: float, fake_label: float) -> Objective:
+        sound = objectives.non_saturating(real_label, fake_label)
 
         def d(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
             real_terms, fake_terms = sound.d(real, fake)
@@ -390,23 +391,20 @@ def test_a_loss_that_is_not_finite_ends_the_run_by_name(
     assert code == 1
     error = capsys.readouterr().err
     assert re.fullmatch(rf"mulligan: step 7: {network}'s loss is not finite.*\n", error)
-    assert [int(path.stem) // 128 for path in checkpoint.history(out)] == [2, 4, 6]
+    assert [int(path.stem) // 128 for path in checkpoint.history(out)] == [0, 2, 4, 6]
     model = mulligan.load(out)
-    assert model.about["steps"] == 6
+    assert model.about.steps == 6
     assert all(bool(torch.isfinite(tensor).all()) for tensor in final(out).values())
     assert model.sample(1).shape == (1, 1, 28, 28)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="losses are checked, weights are not: NaN can reach the last checkpoint"
-)
 def test_weights_that_are_not_finite_never_reach_a_checkpoint(
     digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = itertools.count(1)
 
-    def make(real_label: float) -> Objective:
-        sound = objectives.non_saturating(real_label)
+    def make(real_label: float, fake_label: float) -> Objective:
+        sound = objectives.non_saturating(real_label, fake_label)
 
         def g(fake: Tensor, real: Tensor | None) -> Tensor:
             values = sound.g(fake, real)  # at the third update its value is right and its gradient NaN
@@ -435,7 +433,7 @@ def test_a_disk_that_takes_no_more_ends_the_run_in_one_line(
     sound, calls = files.write_atomically, itertools.count(1)
 
     def full(path: Path, data: bytes) -> None:
-        if next(calls) > 2:
+        if next(calls) > 3:
             raise OSError(28, "No space left on device")
         sound(path, data)
 
@@ -445,5 +443,8 @@ def test_a_disk_that_takes_no_more_ends_the_run_in_one_line(
         "train", "mlp-relu", "--data", "digits", "--steps", 9, "--out", out, "--set", "checkpoint.every=128"
     )
     assert code == 1
-    assert "No space left on device" in capsys.readouterr().err
-    assert mulligan.load(out).about["steps"] == 2
+    error = capsys.readouterr().err
+    assert re.fullmatch(r"mulligan: .*No space left on device.*\n", error)
+    assert f"`mulligan resume {out}`" in error
+    assert [int(path.stem) // 128 for path in checkpoint.history(out)] == [0, 1, 2]
+    assert mulligan.load(out).about.steps == 2

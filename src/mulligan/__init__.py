@@ -19,9 +19,20 @@ if TYPE_CHECKING:
     from mulligan.loop import Progress
     from mulligan.model import Model, load
     from mulligan.recipe import Recipe
-    from mulligan.training import Run, train
+    from mulligan.training import Run, resume, train
 
-__all__ = ["Model", "Progress", "Recipe", "Run", "RunError", "UserError", "__version__", "load", "train"]
+__all__ = [
+    "Model",
+    "Progress",
+    "Recipe",
+    "Run",
+    "RunError",
+    "UserError",
+    "__version__",
+    "load",
+    "resume",
+    "train",
+]
 
 _HOMES = {
     "Model": "model",
@@ -29,6 +40,7 @@ _HOMES = {
     "Progress": "loop",
     "Recipe": "recipe",
     "Run": "training",
+    "resume": "training",
     "train": "training",
 }
 

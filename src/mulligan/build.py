@@ -9,31 +9,51 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
-from mulligan import objectives, recipe, seeds, step
-from mulligan.models import mlp, tutorial_dcgan
+from mulligan import augment, constraints, objectives, penalties, recipe, schedules, seeds, step
+from mulligan.errors import UserError
+from mulligan.models import dcgan, mlp, resnet, tutorial_dcgan
+from mulligan.models.layers import ImageShape
 from mulligan.objectives import Objective
+from mulligan.penalties import Penalty
 from mulligan.recipe import Recipe
-from mulligan.step import GAN
+from mulligan.step import GAN, Knobs
 
-ImageShape = tuple[int, int, int]  # C, H, W
+MAX_WEIGHTS = 500_000_000
 
-OBJECTIVES: dict[str, Callable[[float], Objective]] = {
+OBJECTIVES: dict[str, Callable[[float, float], Objective]] = {
     "non-saturating": objectives.non_saturating,
     "minimax": objectives.minimax,
     "softmax": objectives.softmax,
+    "least-squares": objectives.least_squares,
+    "hinge": objectives.hinge,
+    "wasserstein": objectives.wasserstein,
+    "relativistic-paired": objectives.relativistic_paired,
+    "relativistic-average": objectives.relativistic_average,
 }
 
-GENERATORS: dict[str, Callable[[Any, int, ImageShape], nn.Module]] = {
+PENALTIES: dict[str, Penalty] = {
+    "r1": penalties.r1,
+    "r2": penalties.r2,
+    "gradient_penalty": penalties.gradient_penalty,
+    "one_sided_gradient_penalty": penalties.one_sided_gradient_penalty,
+    "dragan": penalties.dragan,
+}
+
+GENERATORS: dict[str, Callable[[Any, int, ImageShape, int], nn.Module]] = {
     "mlp": mlp.Generator,
     "tutorial-dcgan": tutorial_dcgan.Generator,
+    "dcgan": dcgan.Generator,
+    "resnet": resnet.Generator,
 }
 
-DISCRIMINATORS: dict[str, Callable[[Any, ImageShape, int], nn.Module]] = {
+DISCRIMINATORS: dict[str, Callable[[Any, ImageShape, int, int, recipe.ConditionKind], nn.Module]] = {
     "mlp": mlp.Discriminator,
     "tutorial-dcgan": tutorial_dcgan.Discriminator,
+    "dcgan": dcgan.Discriminator,
+    "resnet": resnet.Discriminator,
 }
 
-ORDERS: dict[str, Callable[[GAN, step.Source], step.Update]] = {
+ORDERS: dict[str, Callable[[GAN, step.Source, step.Knobs], step.Update]] = {
     "d-then-g": step.d_then_g,
     "g-then-d": step.g_then_d,
     "together": step.together,
@@ -52,14 +72,42 @@ def latents(law: recipe.Latent, n: int, rng: torch.Generator, dtype: torch.dtype
     return LATENTS[law.law](law, n, rng, dtype)
 
 
-def generator(recipe: Recipe, image_shape: ImageShape) -> nn.Module:
-    """Build a generator with weights from torch's global random state."""
-    return GENERATORS[recipe.generator.kind](recipe.generator, recipe.latent.size, image_shape)
+def generator(recipe: Recipe, image_shape: ImageShape, classes: int = 0) -> nn.Module:
+    """Build a generator with weights from torch's global random state.
+
+    Raises:
+        UserError: it cannot make images of this shape, or wants labels where there are none.
+    """
+    known = known_classes(recipe, classes)
+    return GENERATORS[recipe.generator.kind](recipe.generator, recipe.latent.size, image_shape, known)
+
+
+def discriminator(recipe: Recipe, image_shape: ImageShape, heads: int, classes: int = 0) -> nn.Module:
+    """Build a discriminator with weights from torch's global random state.
+
+    Raises:
+        UserError: it cannot judge images of this shape, or wants labels where there are none.
+    """
+    table, known = recipe.discriminator, known_classes(recipe, classes)
+    network = DISCRIMINATORS[table.kind](table, image_shape, heads, known, recipe.condition.kind)
+    if table.spectral_norm:
+        constraints.normalise_spectrally(network)
+    return network
+
+
+def known_classes(recipe: Recipe, classes: int) -> int:
+    """Return how many classes the networks are told of: 0, or all that the data has."""
+    if recipe.condition.kind == "none":
+        return 0
+    if classes == 0:
+        raise UserError(f"condition.kind {recipe.condition.kind!r} needs labels, and this data has none")
+    return classes
 
 
 def gan(
     recipe: Recipe,
     image_shape: ImageShape,
+    classes: int = 0,
     *,
     seed: int = 0,
     device: torch.device | str = "cpu",
@@ -67,16 +115,21 @@ def gan(
 ) -> GAN:
     """Build both networks, initialised from ``seed``, their optimisers and the rules of their game.
 
-    The global random state is left as it was.
+    The global random state is left as it was. ``classes`` is what the data has; the networks hear
+    of them if the recipe's ``condition`` says so.
 
     Raises:
-        UserError: the networks cannot make images of this shape.
+        UserError: the networks cannot make images of this shape, want labels where there are none,
+            or are larger than any machine this is for.
     """
-    objective = OBJECTIVES[recipe.objective.kind](recipe.objective.real_label)
+    colours, height, width = image_shape
+    seen = (recipe.step.pack * colours, height, width)
+    _check_size(recipe, image_shape, seen, classes)
+    objective = OBJECTIVES[recipe.objective.kind](recipe.objective.real_label, recipe.objective.fake_label)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seeds.derive(seed, "initialisation"))
-        g = generator(recipe, image_shape)
-        d = DISCRIMINATORS[recipe.discriminator.kind](recipe.discriminator, image_shape, objective.heads)
+        g = generator(recipe, image_shape, classes)
+        d = discriminator(recipe, seen, objective.heads, classes)
     g, d = g.to(device, dtype), d.to(device, dtype)
     return GAN(
         generator=g,
@@ -88,10 +141,52 @@ def gan(
         d_scale=recipe.objective.d_scale,
         d_steps=recipe.step.d_steps,
         shared_noise=recipe.step.noise == "shared",
+        pack=recipe.step.pack,
+        penalties=tuple(PENALTIES[name] for name in recipe.penalty.used),
+        augment=_augmentation(recipe),
+        constrain=_constraint(recipe),
     )
+
+
+def _check_size(recipe: Recipe, image_shape: ImageShape, seen: ImageShape, classes: int) -> None:
+    """Refuse networks of absurd size before anything is allocated."""
+    with torch.device("meta"):
+        networks = [generator(recipe, image_shape, classes), discriminator(recipe, seen, 1, classes)]
+    weights = sum(p.numel() for network in networks for p in network.parameters())
+    if weights > MAX_WEIGHTS:
+        raise UserError(
+            f"the networks have {weights:,} weights, more than {MAX_WEIGHTS:,}: use smaller widths"
+        )
+
+
+def knobs(recipe: Recipe, images: int) -> Knobs:
+    """Return what the recipe's schedules say after so many images, but for the optimisers'."""
+    return Knobs(
+        gammas=tuple(schedules.value(weight, images) for weight in recipe.penalty.used.values()),
+        noise=schedules.value(recipe.augment.noise, images),
+    )
+
+
+def set_rates(optimizer: Optimizer, table: recipe.Adam, images: int) -> None:
+    """Give an optimiser the learning rate and β₂ of the moment."""
+    for group in optimizer.param_groups:
+        group["lr"] = schedules.value(table.lr, images)
+        group["betas"] = (table.beta1, schedules.value(table.beta2, images))
+
+
+def _augmentation(recipe: Recipe) -> Callable[[Tensor, step.Source], Tensor]:
+    policies, range_ = recipe.augment.policy, recipe.data.pixels
+    return lambda x, source: augment.augment(x, policies, source.uniform, range_)
+
+
+def _constraint(recipe: Recipe) -> Callable[[nn.Module], None]:
+    bound = recipe.constraint.clip
+    return (lambda network: constraints.clip_weights(network, bound)) if bound else constraints.power_iterate
 
 
 def _optimizer(network: nn.Module, table: recipe.Adam) -> Optimizer:
     parameters = list(network.parameters())
     fused = parameters[0].device.type in ("cpu", "cuda")
-    return Adam(parameters, lr=table.lr, betas=(table.beta1, table.beta2), eps=table.eps, fused=fused)
+    optimizer = Adam(parameters, eps=table.eps, fused=fused)
+    set_rates(optimizer, table, images=0)
+    return optimizer

@@ -3,30 +3,87 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
-from mulligan.errors import UserError
+from mulligan.errors import UserError, first_line
 from mulligan.files import write_atomically
 
 SCHEMA = 1
 FOLDER = "checkpoints"
+MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # what Adam keeps for each parameter
+MAX_HEADER = 8 << 20  # bytes: many times what the largest recipe and a thousand class names take
+
+
+Count = Annotated[int, Field(ge=0, le=10**15)]
+Side = Annotated[int, Field(ge=1, le=1024)]
+
+
+class _Header(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class AboutData(_Header):
+    """The data a run was trained on.
+
+    Attributes:
+        name: How the set is recorded.
+        source: What ``--data`` said, by which a resumed run finds it again; None where the caller
+            handed the images over.
+        size: What ``--size`` said, in pixels.
+        sha256: Of shape, pixels and labels.
+        images: How many of them are trained on.
+        image_shape: (C, H, W).
+        class_names: In the order of the labels; empty without labels.
+    """
+
+    name: str
+    source: str | None = None
+    size: Side | None = None
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    images: Count
+    image_shape: tuple[Side, Side, Side]
+    class_names: Annotated[tuple[str, ...], Field(max_length=1000)] = ()
+
+
+class Meta(_Header):
+    """What a checkpoint says of itself.
+
+    Attributes:
+        images: Reals that D has consumed.
+        steps: Updates made.
+        seconds: Time spent training.
+        seed: The run's seed.
+        stopped: Why the recipe's stop rule ended the run, if it did.
+        recipe: The resolved recipe, as in its TOML.
+    """
+
+    schema_version: Literal[1] = Field(default=1, alias="schema")
+    images: Count
+    steps: Count
+    seconds: Annotated[float, Field(ge=0)]
+    seed: Count
+    stopped: Annotated[str, Field(max_length=1000)] | None = None
+    data: AboutData
+    recipe: dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What was read: tensors by name, and the JSON beside them."""
+    """What was read: tensors by name, and what the file says of itself."""
 
     path: Path
     tensors: dict[str, Tensor]
-    meta: dict[str, Any]
+    meta: Meta
 
     def part(self, prefix: str) -> dict[str, Tensor]:
         """Return the tensors below ``prefix.``, without it."""
@@ -35,12 +92,28 @@ class Checkpoint:
         }
 
 
-def write(run: Path, images: int, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> Path:
+def about_data(**values: Any) -> AboutData:
+    """Describe a data set.
+
+    Raises:
+        UserError: it is of a kind that no checkpoint can describe: sides, classes or names beyond bounds.
+    """
+    try:
+        about = AboutData(**values)
+        about.model_dump_json()
+    except ValidationError as error:
+        raise UserError(f"{values['name']}: {_fault(error)}") from None
+    except ValueError:
+        raise UserError(f"{values['name']}: its name, or a class's, is not Unicode") from None
+    return about
+
+
+def write(run: Path, tensors: Mapping[str, Tensor], meta: Meta) -> Path:
     """Write ``checkpoints/<images>.safetensors`` whole or not at all; return its path."""
     folder = run / FOLDER
     folder.mkdir(exist_ok=True)
-    path = folder / f"{images:012d}.safetensors"
-    header = {"mulligan": json.dumps({"schema": SCHEMA, **meta}, allow_nan=False)}
+    path = folder / f"{meta.images:012d}.safetensors"
+    header = {"mulligan": meta.model_dump_json(by_alias=True)}
     # A copy on the CPU of each, since safetensors refuses tensors that share memory.
     whole = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
     write_atomically(path, save(whole, header))
@@ -54,24 +127,53 @@ def read(path: Path, *, prefixes: tuple[str, ...] = ("",)) -> Checkpoint:
         UserError: not a checkpoint, cut short, or written by another version's schema.
     """
     try:
+        _check_header(path)
         with safe_open(path, framework="pt") as file:
-            meta = json.loads((file.metadata() or {}).get("mulligan", "null"))
-            if not isinstance(meta, dict):
-                raise UserError(f"{path}: not a checkpoint of Mulligan: its header says nothing of one")
-            if meta.get("schema") != SCHEMA:
-                raise UserError(f"{path}: checkpoint schema {meta.get('schema')!r}, expected {SCHEMA}")
+            meta = _meta(path, (file.metadata() or {}).get("mulligan"))
             tensors = {name: file.get_tensor(name) for name in file.keys() if name.startswith(prefixes)}  # noqa: SIM118
-    except (OSError, SafetensorError, ValueError) as error:
-        if isinstance(error, UserError):
-            raise
+    except UserError:
+        raise
+    except (OSError, SafetensorError, ValueError, RuntimeError, TypeError, KeyError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise UserError(f"{path}: cannot be read as a checkpoint: {reason.splitlines()[0]}") from None
+        raise UserError(f"{path}: cannot be read as a checkpoint: {first_line(reason)}") from None
     return Checkpoint(path, tensors, meta)
+
+
+def _check_header(path: Path) -> None:
+    """Refuse a header that claims to be huge before anything parses it."""
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+    if size > MAX_HEADER:
+        raise UserError(f"{path}: cannot be read as a checkpoint: it claims a header of {size:,} bytes")
+
+
+def _meta(path: Path, text: str | None) -> Meta:
+    if text is None:
+        raise UserError(f"{path}: not a checkpoint of Mulligan: its header says nothing of one")
+    try:
+        table = json.loads(text)
+        schema = table.get("schema")
+    except (ValueError, RecursionError, AttributeError):
+        raise UserError(f"{path}: not a checkpoint of Mulligan: its header is not a JSON object") from None
+    if schema != SCHEMA:
+        raise UserError(
+            f"{path}: checkpoint schema {schema!r}, expected {SCHEMA}: written by another version"
+        )
+    try:
+        return Meta.model_validate(table)
+    except ValidationError as error:
+        raise UserError(f"{path}: its header is wrong: {_fault(error)}") from None
+
+
+def _fault(error: ValidationError) -> str:
+    fault = error.errors(include_url=False, include_input=False)[0]
+    return f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
 
 
 def history(run: Path) -> list[Path]:
     """Return a run's checkpoints, oldest first."""
-    return sorted((run / FOLDER).glob("[0-9]*.safetensors"))
+    numbered = re.compile(r"[0-9]+\.safetensors")
+    return sorted(path for path in (run / FOLDER).glob("*.safetensors") if numbered.fullmatch(path.name))
 
 
 def find(source: Path) -> Path:
@@ -106,10 +208,42 @@ def pack_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     return {f"{i}.{name}": value for i, entry in state.items() for name, value in entry.items()}
 
 
-def unpack_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Restore what ``pack_optimizer`` flattened."""
+def unpack_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], *, begun: bool) -> None:
+    """Restore what ``pack_optimizer`` flattened; before the first update there is nothing.
+
+    Raises:
+        ValueError: the tensors are not those of an Adam of these parameters.
+    """
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
+    missing = {f"{i}.{key}" for i in range(len(parameters)) for key in MOMENTS} if begun else set[str]()
     for name, value in tensors.items():
+        if name not in missing:
+            raise ValueError(f"the optimiser has no state {name}")
+        missing.remove(name)
         i, _, key = name.partition(".")
+        parameter = parameters[int(i)]
+        expected = torch.empty(()) if key == "step" else parameter
+        if (value.shape, value.dtype) != (expected.shape, expected.dtype):
+            raise ValueError(f"optimiser state {name} is {value.dtype} of shape {list(value.shape)}")
+        if key == "step" and not 1 <= float(value) <= 2**24:  # where float32 stops counting
+            raise ValueError(f"optimiser state {name} is {float(value)}")
         state.setdefault(int(i), {})[key] = value
+    if missing:
+        raise ValueError(f"the optimiser lacks {min(missing)}")
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+
+
+def unpack_network(network: nn.Module, tensors: Mapping[str, Tensor], *, assign: bool = False) -> None:
+    """Give a network its saved weights; ``assign`` puts them in the place of its own.
+
+    Raises:
+        ValueError, RuntimeError: the tensors are not those of this network, or not finite.
+    """
+    own = network.state_dict()
+    for name, value in tensors.items():
+        if name in own and value.dtype != own[name].dtype:
+            raise ValueError(f"{name} is {value.dtype}, expected {own[name].dtype}")
+        if not bool(value.isfinite().all()):
+            raise ValueError(f"{name} is not finite")
+    network.load_state_dict(tensors, assign=assign)

@@ -13,12 +13,28 @@ class UserError(ValueError):
     one, the nearest right value. The command line prints it and exits with code 2.
     """
 
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
+
 
 class RunError(RuntimeError):
     """A run that began as it should could not go on (a full disk, a loss that is not finite).
 
     The message is one line. The command line prints it and exits with code 1.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
+
+
+def printable(message: str) -> str:
+    """Escape line ends and whatever else a name can hold that a terminal must not be sent."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in message)
+
+
+def first_line(error: object) -> str:
+    """Return the first line of a message, for use within one of ours; never empty."""
+    return next(iter(str(error).strip().splitlines()), "") or type(error).__name__
 
 
 def nearest(wrong: str, right: Iterable[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from mulligan import pictures
@@ -19,6 +20,7 @@ def write(
     *,
     n: int = 64,
     seed: int = 0,
+    labels: Sequence[int] | None = None,
     interpolate: int | None = None,
     device: str = "auto",
 ) -> str:
@@ -36,34 +38,48 @@ def write(
         raise UserError(f"--out {out}: cannot write {suffix}: expected {KINDS}")
     if suffix == ".png" and n > MAX_GRID:
         raise UserError(f"--out {out}: one grid holds at most {MAX_GRID:,} images: use FILE.npz or FOLDER/")
+    if interpolate is not None and labels is not None and len(labels) != 1:
+        raise UserError(f"--labels: a walk keeps to one label, got {len(labels)}")
     model = load(source, device=device)
+    if model.makes_points and suffix != ".npz":
+        raise UserError(f"--out {out}: this model draws points in a plane, not images: use FILE.npz")
+    model.sampler.labels(n if interpolate is None else 1, labels)  # refused before anything is drawn
     try:
-        return _write(model, out, suffix, n, seed, interpolate)
+        return _write(model, out, suffix, n, seed, labels, interpolate)
     except OSError as error:
         raise UserError(f"--out {out}: cannot be written: {error.strerror or error}") from None
 
 
-def _write(model: Model, out: Path, suffix: str, n: int, seed: int, interpolate: int | None) -> str:
+def _write(
+    model: Model,
+    out: Path,
+    suffix: str,
+    n: int,
+    seed: int,
+    labels: Sequence[int] | None,
+    interpolate: int | None,
+) -> str:
     if suffix:
         out.parent.mkdir(parents=True, exist_ok=True)
     if interpolate is not None:
-        frames = [
-            pictures.grid(image[None], scale=6, gap=0) for image in model.interpolate(interpolate, seed)
-        ]
+        images = model.interpolate(interpolate, seed, labels[0] if labels else 0)
+        frames = [pictures.grid(image[None], scale=6, gap=0) for image in images]
         pictures.save_animation(out, frames, milliseconds=60)
         return f"{out}: {len(frames)} frames"
     if suffix == ".png":
-        pictures.save_png(out, pictures.grid(model.sample(n, seed)))
+        pictures.save_png(out, pictures.grid(model.sample(n, seed, labels)))
         return f"{out}: {n} images"
     if suffix == ".npz":
-        write_npz(out, model.sample(n, seed))
-        return f"{out}: {n} images, uint8 [N, C, H, W]"
+        write_npz(out, model.sample(n, seed, labels), model.sampler.labels(n, labels))
+        return (
+            f"{out}: {n} points, float32 [N, 2, 1, 1]"
+            if model.makes_points
+            else f"{out}: {n} images, uint8 [N, C, H, W]"
+        )
     if out.exists() and any(out.iterdir()):
         raise UserError(f"--out {out}: is not empty: name a new folder")
     out.mkdir(parents=True, exist_ok=True)
-    number = 0
-    for chunk in model.chunks(n, seed):
-        for image in chunk:
-            pictures.save_png(out / f"{number:06d}.png", pictures.grid(image[None], scale=1, gap=0))
-            number += 1
+    numbered = (image for chunk in model.chunks(n, seed, labels) for image in chunk)
+    for number, image in enumerate(numbered):
+        pictures.save_png(out / f"{number:06d}.png", pictures.grid(image[None], scale=1, gap=0))
     return f"{out}/: {n} PNG files"

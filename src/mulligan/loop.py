@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
 
 from mulligan import checkpoint, probes
 from mulligan.errors import RunError
@@ -17,7 +20,7 @@ from mulligan.schedules import due
 from mulligan.state import State
 
 TICK = 0.25  # seconds between two refreshes of the live progress
-FRAMES = 60  # of the time lapse, over the budget
+FRAMES = 40  # of the time lapse, over the budget
 
 STOPS: dict[str, Callable[[Any, State, dict[str, float]], str | None]] = {
     "none": lambda _rule, _state, _measured: None,
@@ -75,17 +78,20 @@ def train(state: State, run: Path, observer: Observer) -> str:
     """Train until the budget, a stop rule or the observer ends it; return why.
 
     Raises:
-        RunError: a loss is not finite, or the disk took no more; the last checkpoint is whole.
+        RunError: a loss or a gradient is not finite; the last checkpoint is from before it.
+        OSError: the disk took no more; the last checkpoint is whole.
     """
     recipe, budget = state.recipe, state.recipe.budget
     frames = Cadence(every=max(1, budget.images // FRAMES), counts="from-zero", most=FRAMES)
-    deadline = math.inf if budget.minutes is None else 60 * budget.minutes
+    deadline = math.inf if budget.minutes is None else state.seconds + 60 * budget.minutes
     last_step = math.inf if budget.steps is None else budget.steps
     log, meter = RunLog(run), Meter(state)
-    saved_at = -1
-    reason = (
-        None if state.images < budget.images and state.steps < last_step else "the budget was spent before"
-    )
+    if not checkpoint.history(run):
+        _save(state, run)
+    checkpoint.thin(run, recipe.checkpoint.keep)  # a kill may have come between saving and thinning
+    saved_at = state.images
+    unspent = state.images < budget.images and state.steps < last_step
+    reason = state.stopped or (None if unspent else "the budget was spent before")
     try:
         while reason is None:
             # One update of both networks
@@ -93,15 +99,18 @@ def train(state: State, run: Path, observer: Observer) -> str:
             state.advance()
             state.seconds = meter.seconds()
 
-            # A loss that is not finite ends the run before it can reach a checkpoint
-            _check_finite(state)
+            # What is not finite ends the run before it can reach a checkpoint
+            if culprit := first_not_finite(state):
+                raise RunError(
+                    f"step {state.steps:,}: {culprit} is not finite; the last checkpoint is from before it"
+                )
 
             # Log
             measured: dict[str, float] = {}
             logged = due(recipe.log, before, state.images)
             if logged and recipe.log.losses == "fresh":
                 measured = probes.fresh_costs(state)
-            reason = STOPS[recipe.stop.kind](recipe.stop, state, measured)
+            reason = state.stopped = STOPS[recipe.stop.kind](recipe.stop, state, measured)
             if logged:
                 progress = meter.progress(state)
                 row = _row(progress, measured)
@@ -116,6 +125,7 @@ def train(state: State, run: Path, observer: Observer) -> str:
 
             # Checkpoint
             if due(Cadence(every=recipe.checkpoint.every), before, state.images):
+                log.sync()
                 _save(state, run)
                 saved_at = state.images
 
@@ -130,9 +140,8 @@ def train(state: State, run: Path, observer: Observer) -> str:
                 observer.tick(meter.progress(state))
         # Leave the last state behind
         if saved_at != state.images:
+            log.sync()
             _save(state, run)
-    except OSError as error:
-        raise RunError(f"{run}: cannot be written: {error.strerror}: the last checkpoint is whole") from None
     finally:
         log.close()
     return reason
@@ -200,14 +209,40 @@ def _row(progress: Progress, measured: dict[str, float]) -> Row:
 
 
 def _save(state: State, run: Path) -> None:
-    checkpoint.write(run, state.images, state.tensors(), state.meta())
+    checkpoint.write(run, state.tensors(), state.meta())
     checkpoint.thin(run, state.recipe.checkpoint.keep)
 
 
-def _check_finite(state: State) -> None:
+def first_not_finite(state: State) -> str | None:
+    """Name the first tensor of the last update, in the order of computation, with a NaN or an infinity."""
     assert state.update is not None
-    for network, turn in (("D", state.update.d), ("G", state.update.g)):
-        if not math.isfinite(float(turn.loss)):
-            raise RunError(
-                f"step {state.steps}: {network}'s loss is not finite; the last checkpoint is from before it"
-            )
+    gan, (d, g) = state.gan, (state.update.d, state.update.g)
+    if all(map(math.isfinite, (float(d.loss), float(g.loss), _norm(d.gradients), _norm(g.gradients)))):
+        return None
+    assert d.real_logits is not None
+    candidates: list[tuple[str, Tensor]] = [
+        ("D's answer to the reals", d.real_logits),
+        ("D's answer to the fakes", d.fake_logits),
+        ("D's loss", d.loss),
+        *_named_gradients("discriminator", gan.discriminator, d.gradients),
+        ("D's answer to G's fakes", g.fake_logits),
+        ("G's loss", g.loss),
+        *_named_gradients("generator", gan.generator, g.gradients),
+    ]
+    return next(
+        (name for name, tensor in candidates if not bool(tensor.isfinite().all())), "the gradients' norm"
+    )
+
+
+def _norm(gradients: Sequence[Tensor]) -> float:
+    """Norm of all gradients together: one number that any NaN or infinity among them spoils."""
+    return float(torch.stack(torch._foreach_norm(list(gradients))).norm())
+
+
+def _named_gradients(
+    prefix: str, network: nn.Module, gradients: Sequence[Tensor]
+) -> list[tuple[str, Tensor]]:
+    names = (name for name, _ in network.named_parameters())
+    return [
+        (f"the gradient of {prefix}.{name}", tensor) for name, tensor in zip(names, gradients, strict=True)
+    ]

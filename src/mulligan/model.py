@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+import torch
 
 from mulligan import build, checkpoint, hardware
 from mulligan import recipe as recipes
-from mulligan.errors import UserError
+from mulligan.checkpoint import Meta
+from mulligan.errors import UserError, first_line
 from mulligan.recipe import Recipe
 from mulligan.sampler import Images, Sampler
 
@@ -28,27 +30,35 @@ class Model:
     recipe: Recipe
     image_shape: tuple[int, int, int]
     path: Path
-    about: dict[str, Any]
+    about: Meta
     sampler: Sampler
 
-    def sample(self, n: int, seed: int = 0) -> Images:
+    @property
+    def makes_points(self) -> bool:
+        """Does it draw points in a plane, float32 ``[n, 2, 1, 1]``, rather than images?"""
+        return self.recipe.generator.output == "linear"
+
+    def sample(self, n: int, seed: int = 0, labels: Sequence[int] | None = None) -> Images:
         """Draw images 0..n-1 of a seed: uint8 ``[n, C, H, W]``; image i does not depend on n.
 
+        A conditional generator takes ``labels``, one for all or one for each; without them image i
+        is of class i mod K.
+
         Raises:
-            UserError: n is below 1.
+            UserError: n is below 1, or the labels do not fit.
         """
         _check_count(n)
-        return self.sampler.sample(n, seed)
+        return self.sampler.sample(n, seed, labels)
 
-    def chunks(self, n: int, seed: int = 0) -> Iterator[Images]:
+    def chunks(self, n: int, seed: int = 0, labels: Sequence[int] | None = None) -> Iterator[Images]:
         """Draw the same images in pieces of bounded size."""
         _check_count(n)
-        return self.sampler.chunks(n, seed)
+        return self.sampler.chunks(n, seed, labels)
 
-    def interpolate(self, between: int, seed: int = 0) -> Images:
+    def interpolate(self, between: int, seed: int = 0, label: int = 0) -> Images:
         """Walk through eight images and back, ``between`` steps each: uint8 ``[8·between, C, H, W]``."""
         _check_count(between)
-        return self.sampler.interpolate(between, seed)
+        return self.sampler.interpolate(between, seed, label)
 
 
 def load(source: str | Path, *, device: str = "cpu") -> Model:
@@ -59,17 +69,19 @@ def load(source: str | Path, *, device: str = "cpu") -> Model:
     """
     path = checkpoint.find(Path(source))
     saved = checkpoint.read(path, prefixes=("generator.", "sampler."))
+    shape, classes = saved.meta.data.image_shape, len(saved.meta.data.class_names)
+    recipe = recipes.from_dict(saved.meta.recipe, f"{path}: its recipe")
+    with torch.device("meta"):  # nothing is allocated for what a header merely claims
+        generator = build.generator(recipe, shape, classes)
     try:
-        colours, height, width = (int(side) for side in saved.meta["data"]["image_shape"])
-        recipe = recipes.from_dict(saved.meta["recipe"], f"{path}: its recipe")
-        generator = build.generator(recipe, (colours, height, width))
-        generator.load_state_dict({**saved.part("generator"), **saved.part("sampler")})
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"{path}: does not fit its own recipe: {str(error).splitlines()[0]}") from None
+        weights = {**saved.part("generator"), **saved.part("sampler")}
+        checkpoint.unpack_network(generator, weights, assign=True)
+    except (RuntimeError, ValueError) as error:
+        raise UserError(f"{path}: does not fit its own recipe: {first_line(error)}") from None
     generator = generator.requires_grad_(False).eval().to(hardware.device(device))
-    return Model(recipe, (colours, height, width), path, saved.meta, Sampler(generator, recipe))
+    return Model(
+        recipe, shape, path, saved.meta, Sampler(generator, recipe, build.known_classes(recipe, classes))
+    )
 
 
 def _check_count(n: int) -> None:

@@ -6,7 +6,9 @@ import torch
 
 
 def to_range(images: torch.Tensor, low: float, high: float, dtype: torch.dtype) -> torch.Tensor:
-    """Map uint8 images of any shape, 0..255, linearly onto [low, high]."""
+    """Map uint8 images of any shape, 0..255, linearly onto [low, high]; points, which are floats, stay."""
+    if images.is_floating_point():
+        return images.to(dtype)
     return images.to(dtype).div_(255 / (high - low)).add_(low)
 
 

@@ -6,37 +6,56 @@ measured.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
 from mulligan.recipe import DOfFakeStop
 from mulligan.state import State
+from mulligan.step import GAN
 
 
-@torch.no_grad()
+@contextmanager
+def _measuring(gan: GAN) -> Iterator[None]:
+    """Evaluation mode, without gradients: BatchNorm takes single images, and learns nothing from them."""
+    networks = (gan.generator, gan.discriminator)
+    for network in networks:
+        network.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for network in networks:
+            network.train()
+
+
 def fresh_costs(state: State) -> dict[str, float]:
     """Both costs on fresh batches, the largest pixel of one fresh fake (0..255) and D(G(z)) of another."""
     gan, probe = state.gan, state.probe
-    batch = state.recipe.data.batch
-    real = probe.reals()
-    g_terms = gan.objective.g(gan.discriminator(gan.generator(probe.latents(batch))), gan.discriminator(real))
-    real_terms, fake_terms = gan.objective.d(
-        gan.discriminator(real), gan.discriminator(gan.generator(probe.latents(batch)))
-    )
-    low, high = state.recipe.data.pixels
-    largest = (gan.generator(probe.latents(1)).max() - low) * 255 / (high - low)
+    with _measuring(gan):
+        real, y = probe.reals()
+        n = len(real)
+        real_logits = gan.discriminator(real, y)
+        g_terms = gan.objective.g(gan.discriminator(gan.generator(probe.latents(n), y), y), real_logits)
+        fake_logits = gan.discriminator(gan.generator(probe.latents(n), y), y)
+        real_terms, fake_terms = gan.objective.d(real_logits, fake_logits)
+        low, high = state.recipe.data.pixels
+        largest = gan.generator(probe.latents(1), None if y is None else y[:1]).max()
     return {
         "d_loss": float(gan.d_scale * (real_terms.mean() + fake_terms.mean())),
         "g_loss": float(g_terms.mean()),
-        "largest_pixel": float(largest),
+        "largest_pixel": float((largest - low) * 255 / (high - low)),
         "d_of_fake": d_of_fake(state),
     }
 
 
-@torch.no_grad()
 def d_of_fake(state: State) -> float:
     """D(G(z)) of one fresh sample, in 0..1."""
     gan = state.gan
-    logits = gan.discriminator(gan.generator(state.probe.latents(1)))
+    y = None if state.probe.labels is None else state.probe.labels[:1]
+    with _measuring(gan):
+        logits = gan.discriminator(gan.generator(state.probe.latents(1), y), y)
     assert gan.objective.probability is not None, "the recipe refuses this rule without a probability"
     return float(gan.objective.probability(logits))
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,13 @@ from mulligan.errors import UserError
 from mulligan.files import write_atomically, write_json
 from mulligan.recipe import Recipe
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 LOG = "log.jsonl"
+LOCK = ".lock"
 RECIPE = "recipe.toml"
 ENVIRONMENT = "environment.json"
 SAMPLES = "samples"
@@ -53,10 +62,55 @@ def create(out: Path | None, recipe: Recipe, runs: Path = Path("runs")) -> Path:
         raise UserError(f"cannot write a run to {out or runs}: {error.strerror}") from None
 
 
+def check_unused(out: Path) -> None:
+    """Refuse a run directory that already holds something.
+
+    Raises:
+        UserError: it does, or it is no directory.
+    """
+    if out.is_dir() and any(out.iterdir()):
+        raise UserError(f"--out {out}: is not empty, and a run never overwrites: name a new directory")
+    if out.exists() and not out.is_dir():
+        raise UserError(f"--out {out}: is a file: name a new directory")
+
+
 def describe(run: Path, recipe: Recipe, environment: Row) -> None:
     """Write the resolved recipe and the environment."""
     write_atomically(run / RECIPE, recipe.to_toml().encode())
     write_json(run / ENVIRONMENT, environment)
+
+
+@contextmanager
+def lock(run: Path) -> Iterator[None]:
+    """Keep a run directory to this process; the lock goes when the process does, however it ends.
+
+    Raises:
+        UserError: another process trains here, or nothing can be written here.
+    """
+    try:
+        file = (run / LOCK).open("a")
+    except OSError as error:
+        raise UserError(f"{run}: cannot be written: {error.strerror}") from None
+    with file:
+        if fcntl is not None:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UserError(f"{run}: another process is training here") from None
+            except OSError as error:
+                raise UserError(f"{run}: cannot be locked: {error.strerror}") from None
+        yield
+
+
+def rewind(run: Path, images: int) -> None:
+    """Take back what a run wrote after its checkpoint at ``images``: rows, pictures, half-written files."""
+    kept = [row for row in rows(run) if row["images"] <= images] if (run / LOG).exists() else []
+    write_atomically(run / LOG, "".join(json.dumps(row) + "\n" for row in kept).encode())
+    for picture in [*(run / SAMPLES).glob("*.png"), *(run / FRAMES).glob("*.png")]:
+        if picture.stem.isdecimal() and int(picture.stem) > images:
+            picture.unlink()
+    for half in run.rglob(".*.tmp"):
+        half.unlink()
 
 
 class RunLog:
@@ -69,6 +123,10 @@ class RunLog:
         """Append a row."""
         self._file.write(json.dumps(row, allow_nan=False) + "\n")
         self._file.flush()
+
+    def sync(self) -> None:
+        """Bring what was written to the disk, so that a checkpoint never knows more than the log."""
+        os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Close the file."""
@@ -85,4 +143,15 @@ def rows(run: Path) -> list[Row]:
         lines = (run / LOG).read_text(encoding="utf-8").split("\n")
     except OSError as error:
         raise UserError(f"{run / LOG}: cannot be read: {error.strerror}: expected a run directory") from None
-    return [json.loads(line) for line in lines[:-1] if line]
+    try:
+        return [_row(json.loads(line)) for line in lines[:-1] if line]
+    except (ValueError, RecursionError, TypeError, KeyError, OverflowError):
+        raise UserError(
+            f"{run / LOG}: is damaged: expected one JSON object a line, each with its images"
+        ) from None
+
+
+def _row(value: Any) -> Row:
+    row: Row = dict(value)
+    row["images"] = int(row["images"])
+    return row

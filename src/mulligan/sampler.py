@@ -8,7 +8,7 @@ what was not asked for is cut off.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -16,12 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from mulligan import build, pixels, seeds
+from mulligan.errors import UserError
 from mulligan.recipe import Recipe
 
 CHUNK = 256
-RECALIBRATION_CHUNKS = 16
+RECALIBRATION_CHUNKS = 8
 
-Images = npt.NDArray[np.uint8]
+Images = npt.NDArray[np.uint8]  # of points in a plane, float32
 
 
 class Sampler:
@@ -30,26 +31,50 @@ class Sampler:
     Args:
         generator: A generator in evaluation mode, as ``for_sampling`` returns it.
         recipe: Gives the law of z and the pixel range.
+        classes: How many classes the generator was told of; 0 for none.
     """
 
-    def __init__(self, generator: nn.Module, recipe: Recipe) -> None:
-        self.generator, self.recipe = generator, recipe
+    def __init__(self, generator: nn.Module, recipe: Recipe, classes: int = 0) -> None:
+        self.generator, self.recipe, self.classes = generator, recipe, classes
 
-    def sample(self, n: int, seed: int = 0) -> Images:
-        """Draw images 0..n-1 of a seed: uint8 ``[n, C, H, W]``."""
-        return np.concatenate(list(self.chunks(n, seed)))
+    def sample(self, n: int, seed: int = 0, labels: Sequence[int] | None = None) -> Images:
+        """Draw images 0..n-1 of a seed: uint8 ``[n, C, H, W]``; see ``labels`` for their classes."""
+        return np.concatenate(list(self.chunks(n, seed, labels)))
 
-    def chunks(self, n: int, seed: int = 0) -> Iterator[Images]:
+    def chunks(self, n: int, seed: int = 0, labels: Sequence[int] | None = None) -> Iterator[Images]:
         """Draw the same images a chunk at a time, so that any number fits in memory."""
-        for chunk in range(-(-n // CHUNK)):
-            yield self.render(self._latents(seed, chunk))[: n - chunk * CHUNK]
+        wanted = self.labels(n, labels)
+        for start in range(0, n, CHUNK):
+            y = None if wanted is None else torch.from_numpy(wanted[start : start + CHUNK])
+            yield self._render_padded(self._latents(seed, start // CHUNK), y)[: n - start]
 
-    def interpolate(self, between: int, seed: int = 0, keys: int = 8) -> Images:
+    def labels(self, n: int, labels: Sequence[int] | None = None) -> npt.NDArray[np.int64] | None:
+        """Return the classes of images 0..n-1, int64 ``[n]``; None where the generator knows of none.
+
+        Without ``labels`` image i is of class i mod K; a single label is for all.
+
+        Raises:
+            UserError: labels for a generator that knows of none, too few or many, or out of range.
+        """
+        if self.classes == 0:
+            if labels is not None:
+                raise UserError("labels: this generator was trained without any (condition.kind 'none')")
+            return None
+        if labels is None:
+            return np.arange(n) % self.classes
+        if len(labels) not in (1, n):
+            raise UserError(f"labels: expected one for all or one for each of {n} images, got {len(labels)}")
+        wrong = next((label for label in labels if not 0 <= label < self.classes), None)
+        if wrong is not None:
+            raise UserError(f"labels: expected 0..{self.classes - 1}, got {wrong}")
+        return np.resize(np.array(labels, np.int64), n)
+
+    def interpolate(self, between: int, seed: int = 0, label: int = 0, keys: int = 8) -> Images:
         """Walk through ``keys`` latents of a seed and back to the first: uint8 ``[keys * between, C, H, W]``.
 
         Normal latents are walked on the sphere (slerp, White 2016, arXiv 1609.04468), since a
         straight line between two of them passes through norms the generator never saw; uniform
-        ones on a straight line, which stays in their box.
+        ones on a straight line, which stays in their box. A conditional generator keeps to one label.
         """
         corners = self._latents(seed, 0)[:keys].double()
         path = []
@@ -57,24 +82,36 @@ class Sampler:
             for t in torch.arange(between, dtype=torch.float64) / between:
                 path.append(_between(a, b, t, spherical=self.recipe.latent.law == "normal"))
         steps = torch.stack(path).float()
+        wanted = self.labels(len(steps), [label] if self.classes else None)
+        y = None if wanted is None else torch.from_numpy(wanted)
         return np.concatenate(
-            [self._render_padded(steps[i : i + CHUNK]) for i in range(0, len(steps), CHUNK)]
+            [
+                self._render_padded(steps[i : i + CHUNK], None if y is None else y[i : i + CHUNK])
+                for i in range(0, len(steps), CHUNK)
+            ]
         )
 
     @torch.no_grad()
-    def render(self, z: Tensor) -> Images:
-        """Turn latents ``[n, Z]`` into uint8 images ``[n, C, H, W]``."""
+    def render(self, z: Tensor, y: Tensor | None = None) -> Images:
+        """Turn latents ``[n, Z]`` and labels ``[n]`` into uint8 images ``[n, C, H, W]``."""
         weights = next(self.generator.parameters())
-        images = self.generator(z.to(weights.device, weights.dtype))
-        return pixels.to_uint8(images, *self.recipe.data.pixels).cpu().numpy()
+        z, y = z.to(weights.device, weights.dtype), None if y is None else y.to(weights.device)
+        images = self.generator(z, y)
+        if self.recipe.generator.output != "linear":
+            images = pixels.to_uint8(images, *self.recipe.data.pixels)
+        drawn: Images = images.cpu().numpy()
+        return drawn
 
     def _latents(self, seed: int, chunk: int) -> Tensor:
         rng = torch.Generator().manual_seed(seeds.derive(seed, "sample", chunk))
         return build.latents(self.recipe.latent, CHUNK, rng, torch.float32)
 
-    def _render_padded(self, z: Tensor) -> Images:
-        padding = z[:1].expand(CHUNK - len(z), -1)
-        return self.render(torch.cat([z, padding]))[: len(z)]
+    def _render_padded(self, z: Tensor, y: Tensor | None) -> Images:
+        """Render a whole chunk, whatever was asked for, and cut."""
+        n = len(z) if y is None else len(y)
+        z = torch.cat([z, z[:1].expand(CHUNK - len(z), -1)])
+        y = None if y is None else torch.cat([y, y[:1].expand(CHUNK - len(y))])
+        return self.render(z, y)[:n]
 
 
 def _between(a: Tensor, b: Tensor, t: Tensor, *, spherical: bool) -> Tensor:
@@ -86,7 +123,7 @@ def _between(a: Tensor, b: Tensor, t: Tensor, *, spherical: bool) -> Tensor:
     return (torch.sin((1 - t) * angle) * a + torch.sin(t * angle) * b) / torch.sin(angle)
 
 
-def for_sampling(generator: nn.Module, recipe: Recipe) -> nn.Module:
+def for_sampling(generator: nn.Module, recipe: Recipe, classes: int = 0) -> nn.Module:
     """Return a copy in evaluation mode, its BatchNorm statistics measured anew on the latents' law.
 
     In training they are moving averages of weights that have since moved, and under an EMA they
@@ -100,8 +137,9 @@ def for_sampling(generator: nn.Module, recipe: Recipe) -> nn.Module:
             layer.momentum = None  # a plain mean over all batches
         rng = torch.Generator().manual_seed(seeds.derive(0, "recalibration"))
         weights = next(ready.parameters())
+        y = torch.arange(CHUNK, device=weights.device) % classes if classes else None
         with torch.no_grad():
             for _ in range(RECALIBRATION_CHUNKS):
                 z = build.latents(recipe.latent, CHUNK, rng, torch.float32)
-                ready.train()(z.to(weights.device, weights.dtype))
+                ready.train()(z.to(weights.device, weights.dtype), y)
     return ready.eval()

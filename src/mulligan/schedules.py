@@ -1,4 +1,4 @@
-"""What is due when: functions of images seen, and of nothing else.
+"""What is due when, and what has which value: functions of images seen, and of nothing else.
 
 A run that was interrupted and resumed therefore prints, draws and saves at the same moments as
 one that was not.
@@ -6,15 +6,20 @@ one that was not.
 
 from __future__ import annotations
 
-from mulligan.recipe import Cadence
+from mulligan.recipe import Cadence, Curve
+
+
+def value(curve: float | Curve, images: int) -> float:
+    """Return what a number or a curve of the recipe is worth after so many images."""
+    return curve.at(images) if isinstance(curve, Curve) else curve
 
 
 def due(cadence: Cadence, before: int, after: int) -> bool:
     """Tell whether the update that took images seen from ``before`` to ``after`` is on the cadence.
 
     ``from-zero`` counts as a loop over ``i = 0, 1, 2 …`` does: the first update is a multiple.
-    ``from-one`` counts finished updates. Past ``most`` moments the spacing doubles, and doubles
-    again after as many, so that a run far past its budget does not fill a disk.
+    ``from-one`` counts finished updates. Past ``most`` moments the spacing doubles, and again
+    whenever the run has doubled, so that one far past its budget does not fill a disk.
     """
     if cadence.every == 0:
         return False

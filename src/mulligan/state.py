@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from mulligan import build, checkpoint
-from mulligan.checkpoint import Checkpoint
+from mulligan.checkpoint import AboutData, Checkpoint, Meta
 from mulligan.data.dataset import Dataset
 from mulligan.ema import EMA
+from mulligan.errors import UserError, first_line
 from mulligan.recipe import Recipe
 from mulligan.sampler import Sampler, for_sampling
 from mulligan.step import GAN, Update
@@ -28,6 +28,7 @@ class State:
         images: Reals that D has consumed.
         steps: Updates made.
         seconds: Time spent training, over all sessions.
+        stopped: Why the recipe's stop rule ended the run, if it did.
         update: What the last update saw.
     """
 
@@ -37,15 +38,19 @@ class State:
     ema: EMA | None
     stream: Stream
     probe: Stream
-    about_data: dict[str, Any]
+    about_data: AboutData
     images: int = 0
     steps: int = 0
     seconds: float = 0.0
+    stopped: str | None = None
     update: Update | None = None
 
     def advance(self) -> Update:
         """Make one update of everything that training moves."""
-        self.update = self.gan.step(self.stream)
+        optimizers = self.recipe.optimizer
+        build.set_rates(self.gan.g_optimizer, optimizers.generator, self.images)
+        build.set_rates(self.gan.d_optimizer, optimizers.discriminator, self.images)
+        self.update = self.gan.step(self.stream, build.knobs(self.recipe, self.images))
         self.images += self.update.images
         self.steps += 1
         if self.ema:
@@ -55,7 +60,8 @@ class State:
     def sampler(self) -> Sampler:
         """Return a sampler of the generator as it is now, averaged if the recipe asks for it."""
         generator = self.ema.generator if self.ema else self.gan.generator
-        return Sampler(for_sampling(generator, self.recipe), self.recipe)
+        classes = build.known_classes(self.recipe, len(self.about_data.class_names))
+        return Sampler(for_sampling(generator, self.recipe, classes), self.recipe, classes)
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything that must be saved to go on bit for bit, and to sample without going on."""
@@ -74,59 +80,112 @@ class State:
         parts["sampler"] = {k: v for k, v in sampling.items() if not torch.equal(v, parts["generator"][k])}
         return {f"{part}.{name}": tensor for part, group in parts.items() for name, tensor in group.items()}
 
-    def meta(self) -> dict[str, Any]:
-        """What a checkpoint says of itself in JSON."""
-        return {
-            "images": self.images,
-            "steps": self.steps,
-            "seconds": round(self.seconds, 3),
-            "seed": self.seed,
-            "data": self.about_data,
-            "recipe": self.recipe.model_dump(mode="json", exclude_none=True),
-        }
+    def meta(self) -> Meta:
+        """What a checkpoint says of itself."""
+        return Meta(
+            images=self.images,
+            steps=self.steps,
+            seconds=round(self.seconds, 3),
+            seed=self.seed,
+            stopped=self.stopped,
+            data=self.about_data,
+            recipe=self.recipe.model_dump(mode="json", exclude_none=True),
+        )
 
     def restore(self, saved: Checkpoint) -> None:
-        """Go on from a checkpoint of the same recipe and data."""
-        self.gan.generator.load_state_dict(saved.part("generator"))
-        self.gan.discriminator.load_state_dict(saved.part("discriminator"))
-        checkpoint.unpack_optimizer(self.gan.g_optimizer, saved.part("g_optimizer"))
-        checkpoint.unpack_optimizer(self.gan.d_optimizer, saved.part("d_optimizer"))
-        self.stream.restore(saved.part("stream"))
-        self.probe.restore(saved.part("probe"))
-        if self.ema:
-            self.ema.generator.load_state_dict(saved.part("ema"))
-        self.images, self.steps = saved.meta["images"], saved.meta["steps"]
-        self.seconds = saved.meta["seconds"]
+        """Go on from a checkpoint of the same recipe and data.
+
+        Raises:
+            UserError: its tensors do not fit.
+        """
+        try:
+            begun = saved.meta.steps > 0
+            checkpoint.unpack_network(self.gan.generator, saved.part("generator"))
+            checkpoint.unpack_network(self.gan.discriminator, saved.part("discriminator"))
+            checkpoint.unpack_optimizer(self.gan.g_optimizer, saved.part("g_optimizer"), begun=begun)
+            checkpoint.unpack_optimizer(self.gan.d_optimizer, saved.part("d_optimizer"), begun=begun)
+            self.stream.restore(saved.part("stream"))
+            self.probe.restore(saved.part("probe"))
+            if self.ema:
+                checkpoint.unpack_network(self.ema.generator, saved.part("ema"))
+        except (RuntimeError, ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{saved.path}: does not fit its run: {first_line(error)}") from None
+        self.images, self.steps, self.seconds = saved.meta.images, saved.meta.steps, saved.meta.seconds
+        self.stopped = saved.meta.stopped
 
 
 def begin(
     recipe: Recipe,
     dataset: Dataset,
     *,
+    source: str | None = None,
+    size: int | None = None,
     seed: int = 0,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> State:
-    """Build a run at its first moment.
+    """Build a run at its first moment; ``source`` and ``size`` say where the data came from.
 
     Raises:
         UserError: the recipe cannot train on this data.
     """
+    _check_kind(recipe, dataset)
     held_out = recipe.data.holdout if dataset.has_validation_head else 0
     images = torch.from_numpy(dataset.images[held_out:]).to(device)
-    gan = build.gan(recipe, dataset.image_shape, seed=seed, device=device, dtype=dtype)
+    _check_batches(recipe, len(images))
+    gan = build.gan(recipe, dataset.image_shape, dataset.classes, seed=seed, device=device, dtype=dtype)
+    labels = None
+    if recipe.condition.kind != "none" and dataset.labels is not None:
+        labels = torch.from_numpy(dataset.labels[held_out:]).to(device)
     return State(
         recipe=recipe,
         seed=seed,
         gan=gan,
         ema=EMA(gan.generator, recipe.ema.half_life) if recipe.ema.half_life else None,
-        stream=Stream(recipe, images, seed, "train", dtype),
-        probe=Stream(recipe, images, seed, "probe", dtype),
-        about_data={
-            "name": dataset.name,
-            "sha256": dataset.sha256,
-            "images": len(images),
-            "image_shape": list(dataset.image_shape),
-            "class_names": list(dataset.class_names),
-        },
+        stream=Stream(recipe, images, labels, seed, "train", dtype),
+        probe=Stream(recipe, images, labels, seed, "probe", dtype),
+        about_data=checkpoint.about_data(
+            name=dataset.name,
+            source=source,
+            size=size,
+            sha256=dataset.sha256,
+            images=len(images),
+            image_shape=dataset.image_shape,
+            class_names=dataset.class_names,
+        ),
     )
+
+
+def _check_kind(recipe: Recipe, dataset: Dataset) -> None:
+    """Refuse pixels for a network that draws points, and points for one that draws pixels."""
+    output, points = recipe.generator.output, dataset.images.dtype.kind == "f"
+    if points and output != "linear":
+        raise UserError(
+            f"generator.output {output!r} paints pixels, {dataset.name} is of points: use 'linear'"
+        )
+    if output == "linear" and not points:
+        raise UserError(f"generator.output 'linear' is for points, {dataset.name} is of images: use 'tanh'")
+    for name, table in (("generator", recipe.generator), ("discriminator", recipe.discriminator)):
+        if points and table.kind != "mlp":
+            raise UserError(
+                f"{name}.kind {table.kind!r} wants images, {dataset.name} is of points: use 'mlp'"
+            )
+
+
+def _check_batches(recipe: Recipe, n: int) -> None:
+    """Refuse a batch that the data cannot fill, or one in which BatchNorm would find nothing to compare."""
+    table, pack = recipe.data, recipe.step.pack
+    if n < table.batch:
+        hint = f"use {n} or less" if n else "data.holdout takes them all"
+        raise UserError(f"data.batch {table.batch}: there are only {n:,} images: {hint}")
+
+    def leaves_one(batch: int) -> bool:
+        left = n % batch if (table.order, table.last) == ("epoch", "short") else 0
+        return 1 in (left, batch // pack)
+
+    if (recipe.generator.normalised or recipe.discriminator.normalised) and leaves_one(table.batch):
+        near = next((b for b in range(table.batch + pack, n + 1, pack) if not leaves_one(b)), None)
+        raise UserError(
+            f"data.batch {table.batch}: {n:,} images leave a batch of one, and BatchNorm needs two: "
+            + (f"use {near}" if near else "use norm 'none'")
+        )

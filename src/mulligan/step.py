@@ -15,19 +15,40 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from mulligan.augment import instance_noise
 from mulligan.objectives import Objective
+from mulligan.penalties import Forward, Penalty
 
 Gradients = Sequence[Tensor]
 
 
 class Source(Protocol):
-    """Where real images and latents come from."""
+    """Where real images, latents and all other randomness come from."""
 
-    def reals(self) -> Tensor:
-        """Draw the next batch of real images, ``[B, C, H, W]`` in the recipe's range."""
+    def reals(self) -> tuple[Tensor, Tensor | None]:
+        """Draw the next batch: images ``[B, C, H, W]`` in the recipe's range, and labels ``[B]`` or None."""
 
     def latents(self, n: int) -> Tensor:
         """Draw n latents, ``[n, Z]``."""
+
+    def uniform(self, *shape: int) -> Tensor:
+        """Draw numbers in [0, 1)."""
+
+    def normal(self, *shape: int) -> Tensor:
+        """Draw standard normal numbers."""
+
+
+@dataclass(frozen=True)
+class Knobs:
+    """What schedules turn, as it stands in one update.
+
+    Attributes:
+        gammas: The weight of each of the GAN's penalties.
+        noise: Standard deviation of the instance noise, in the pixels' own units.
+    """
+
+    gammas: tuple[float, ...] = ()
+    noise: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -66,6 +87,14 @@ def _one_process(_gradients: Gradients) -> None:
     """Leave gradients as they are."""
 
 
+def _unaugmented(x: Tensor, _source: Source) -> Tensor:
+    return x
+
+
+def _unconstrained(_discriminator: nn.Module) -> None:
+    """Leave weights as they are."""
+
+
 @dataclass(frozen=True)
 class GAN:
     """Two networks, their optimisers and the rules of their game."""
@@ -75,94 +104,138 @@ class GAN:
     g_optimizer: Optimizer
     d_optimizer: Optimizer
     objective: Objective
-    order: Callable[[GAN, Source], Update]  # one of the three below
+    order: Callable[[GAN, Source, Knobs], Update]  # one of the three below
     d_scale: float = 1.0
     d_steps: int = 1
     shared_noise: bool = False
+    pack: int = 1  # images that D judges at once (PacGAN, Lin et al. 2018, arXiv 1712.04086)
+    penalties: tuple[Penalty, ...] = ()
+    augment: Callable[[Tensor, Source], Tensor] = _unaugmented
+    constrain: Callable[[nn.Module], None] = _unconstrained  # applied once after D's optimiser
     reduce_gradients: Callable[[Gradients], None] = _one_process  # averages over processes, in place
 
-    def step(self, source: Source) -> Update:
+    def step(self, source: Source, knobs: Knobs) -> Update:
         """Make one update of both networks."""
-        return self.order(self, source)
+        return self.order(self, source, knobs)
 
 
-def d_then_g(gan: GAN, source: Source) -> Update:
+def d_then_g(gan: GAN, source: Source, knobs: Knobs) -> Update:
     """D moves ``d_steps`` times, each on new reals and fakes; then G moves against the new D."""
     images = 0
     for _ in range(gan.d_steps):
-        real = source.reals()
+        real, y = source.reals()
         images += len(real)
         # G has not moved when its turn comes: with shared noise these fakes, graph and all, serve it too.
         with torch.set_grad_enabled(gan.shared_noise):
-            fake = gan.generator(source.latents(len(real)))
-        d = discriminator_turn(gan, real, fake.detach())
-        move(gan, gan.d_optimizer, d)
+            fake = gan.generator(source.latents(len(real)), y)
+        d = discriminator_turn(gan, real, fake.detach(), y, source, knobs)
+        move_discriminator(gan, d)
     if not gan.shared_noise:
-        fake = gan.generator(source.latents(len(real)))
-    g = generator_turn(gan, real, fake)
-    move(gan, gan.g_optimizer, g)
+        fake = gan.generator(source.latents(len(real)), y)
+    g = generator_turn(gan, real, fake, y, source, knobs)
+    move_generator(gan, g)
     return Update(d, g, images)
 
 
-def g_then_d(gan: GAN, source: Source) -> Update:
+def g_then_d(gan: GAN, source: Source, knobs: Knobs) -> Update:
     """G moves first; with shared noise D then sees the very fakes that G was just trained on."""
-    real = source.reals()
-    fake = gan.generator(source.latents(len(real)))
-    g = generator_turn(gan, real, fake)
-    move(gan, gan.g_optimizer, g)
+    real, y = source.reals()
+    fake = gan.generator(source.latents(len(real)), y)
+    g = generator_turn(gan, real, fake, y, source, knobs)
+    move_generator(gan, g)
     images = 0
     for k in range(gan.d_steps):
         if k > 0:
-            real = source.reals()
+            real, y = source.reals()
         if k > 0 or not gan.shared_noise:
             with torch.no_grad():
-                fake = gan.generator(source.latents(len(real)))
+                fake = gan.generator(source.latents(len(real)), y)
         images += len(real)
-        d = discriminator_turn(gan, real, fake.detach())
-        move(gan, gan.d_optimizer, d)
+        d = discriminator_turn(gan, real, fake.detach(), y, source, knobs)
+        move_discriminator(gan, d)
     return Update(d, g, images)
 
 
-def together(gan: GAN, source: Source) -> Update:
+def together(gan: GAN, source: Source, knobs: Knobs) -> Update:
     """Both gradients are taken at the same weights before either network moves.
 
     With ``d_steps`` above 1, D makes the first ones alone.
     """
     images = 0
     for k in range(gan.d_steps):
-        real = source.reals()
+        real, y = source.reals()
         images += len(real)
-        fake = gan.generator(source.latents(len(real)))
-        d = discriminator_turn(gan, real, fake.detach())
+        fake = gan.generator(source.latents(len(real)), y)
+        d = discriminator_turn(gan, real, fake.detach(), y, source, knobs)
         if k < gan.d_steps - 1:
-            move(gan, gan.d_optimizer, d)
+            move_discriminator(gan, d)
     if not gan.shared_noise:
-        fake = gan.generator(source.latents(len(real)))
-    g = generator_turn(gan, real, fake)
-    move(gan, gan.d_optimizer, d)
-    move(gan, gan.g_optimizer, g)
+        fake = gan.generator(source.latents(len(real)), y)
+    g = generator_turn(gan, real, fake, y, source, knobs)
+    move_discriminator(gan, d)
+    move_generator(gan, g)
     return Update(d, g, images)
 
 
-def discriminator_turn(gan: GAN, real: Tensor, fake: Tensor) -> Turn:
-    """D's loss on reals and fakes, ``d_scale`` · (mean of the one + mean of the other), and its gradient."""
+def discriminator_turn(
+    gan: GAN, real: Tensor, fake: Tensor, y: Tensor | None, source: Source, knobs: Knobs
+) -> Turn:
+    """D's loss, ``d_scale`` · (mean over reals + mean over fakes) + Σ γ · mean penalty, and its gradient."""
     assert not fake.requires_grad, "D's turn must not reach into G"
-    real_logits, fake_logits = gan.discriminator(real), gan.discriminator(fake)
+    real, fake = look(gan, real, source, knobs), look(gan, fake, source, knobs)
+    if gan.penalties:
+        real, fake = real.detach().requires_grad_(), fake.detach().requires_grad_()
+    real_logits, fake_logits = gan.discriminator(real, y), gan.discriminator(fake, y)
     real_terms, fake_terms = gan.objective.d(real_logits, fake_logits)
     loss = gan.d_scale * (real_terms.mean() + fake_terms.mean())
+    if gan.penalties:
+        forward = Forward(
+            real,
+            fake,
+            real_logits,
+            fake_logits,
+            critic=lambda x: gan.objective.score(gan.discriminator(x, y)),
+            score=gan.objective.score,
+            uniform=source.uniform,
+        )
+        for penalty, gamma in zip(gan.penalties, knobs.gammas, strict=True):
+            loss = loss + gamma * penalty(forward).mean()
     return Turn(loss.detach(), _gradients(loss, gan.d_optimizer), real_logits.detach(), fake_logits.detach())
 
 
-def generator_turn(gan: GAN, real: Tensor, fake: Tensor) -> Turn:
+def generator_turn(
+    gan: GAN, real: Tensor, fake: Tensor, y: Tensor | None, source: Source, knobs: Knobs
+) -> Turn:
     """G's loss on fakes that carry its graph, the mean over the batch, and its gradient."""
-    fake_logits = gan.discriminator(fake)
-    real_logits = gan.discriminator(real) if gan.objective.relativistic else None
+    fake_logits = gan.discriminator(look(gan, fake, source, knobs), y)
+    real_logits = None
+    if gan.objective.relativistic:
+        with torch.no_grad():
+            real_logits = gan.discriminator(look(gan, real, source, knobs), y)
     loss = gan.objective.g(fake_logits, real_logits).mean()
     return Turn(loss.detach(), _gradients(loss, gan.g_optimizer), real_logits, fake_logits.detach())
 
 
-def move(gan: GAN, optimizer: Optimizer, turn: Turn) -> None:
-    """Let one network take its turn."""
+def look(gan: GAN, x: Tensor, source: Source, knobs: Knobs) -> Tensor:
+    """Turn images ``[B, C, H, W]`` into what D sees of them: ``[B / pack, pack · C, H, W]``."""
+    x = gan.augment(x, source)
+    if knobs.noise:
+        x = instance_noise(x, knobs.noise, source.normal)
+    return x if gan.pack == 1 else x.reshape(len(x) // gan.pack, -1, *x.shape[2:])
+
+
+def move_discriminator(gan: GAN, turn: Turn) -> None:
+    """Let D take its turn, then bring its weights back within their constraint."""
+    _move(gan, gan.d_optimizer, turn)
+    gan.constrain(gan.discriminator)
+
+
+def move_generator(gan: GAN, turn: Turn) -> None:
+    """Let G take its turn."""
+    _move(gan, gan.g_optimizer, turn)
+
+
+def _move(gan: GAN, optimizer: Optimizer, turn: Turn) -> None:
     gan.reduce_gradients(turn.gradients)
     for parameter, gradient in zip(_parameters(optimizer), turn.gradients, strict=True):
         parameter.grad = gradient

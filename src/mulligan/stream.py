@@ -15,36 +15,59 @@ class Stream:
 
     Args:
         recipe: Gives the batch, its order, the pixel range and the law of z.
-        images: uint8 ``[N, C, H, W]`` on the device that trains.
+        images: uint8 ``[N, C, H, W]`` on the device that trains; of points in a plane, float32.
+        labels: int64 ``[N]`` beside them, where the recipe's networks are told of classes.
         seed: The run's seed.
         purpose: Streams of different purposes share no randomness.
         dtype: Of what is drawn.
     """
 
     def __init__(
-        self, recipe: Recipe, images: Tensor, seed: int, purpose: str, dtype: torch.dtype = torch.float32
+        self,
+        recipe: Recipe,
+        images: Tensor,
+        labels: Tensor | None,
+        seed: int,
+        purpose: str,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
-        self.recipe, self.images, self.dtype = recipe, images, dtype
+        self.recipe, self.images, self.labels, self.dtype = recipe, images, labels, dtype
         table = recipe.data
         self.order = BatchOrder(
             len(images), table.batch, seeds.derive(seed, purpose, "order"), table.order, table.last
         )
         self.rng = torch.Generator().manual_seed(seeds.derive(seed, purpose, "latent"))
 
-    def reals(self) -> Tensor:
-        """Draw the next batch of reals."""
-        batch = self.images[self.order.next().to(self.images.device)]
-        return pixels.to_range(batch, *self.recipe.data.pixels, self.dtype)
+    def reals(self) -> tuple[Tensor, Tensor | None]:
+        """Draw the next batch of reals, and their labels."""
+        picks = self.order.next().to(self.images.device)
+        batch = pixels.to_range(self.images[picks], *self.recipe.data.pixels, self.dtype)
+        return batch, None if self.labels is None else self.labels[picks]
 
     def latents(self, n: int) -> Tensor:
         """Draw n latents."""
         return build.latents(self.recipe.latent, n, self.rng, self.dtype).to(self.images.device)
+
+    def uniform(self, *shape: int) -> Tensor:
+        """Draw numbers in [0, 1)."""
+        return torch.rand(*shape, generator=self.rng, dtype=self.dtype).to(self.images.device)
+
+    def normal(self, *shape: int) -> Tensor:
+        """Draw standard normal numbers."""
+        return torch.randn(*shape, generator=self.rng, dtype=self.dtype).to(self.images.device)
 
     def state(self) -> dict[str, Tensor]:
         """Return what a checkpoint must hold to go on from here, bit for bit."""
         return {"position": torch.tensor(self.order.position), "rng": self.rng.get_state()}
 
     def restore(self, state: dict[str, Tensor]) -> None:
-        """Go on from where ``state`` was taken."""
-        self.order.position = int(state["position"])
+        """Go on from where ``state`` was taken.
+
+        Raises:
+            KeyError, ValueError, RuntimeError: it is no such state.
+        """
+        where = state["position"]
+        if where.shape != () or where.dtype != torch.int64 or not 0 <= int(where) < 2**62:
+            raise ValueError(f"the position in the data cannot be {str(where)[:60]!r}")
+        self.order.position = int(where)
         self.rng.set_state(state["rng"])

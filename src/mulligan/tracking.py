@@ -8,6 +8,7 @@ from typing import Any
 from mulligan.errors import UserError
 from mulligan.loop import Progress
 from mulligan.runlog import Row
+from mulligan.state import State
 
 
 class TensorBoard:
@@ -21,7 +22,7 @@ class TensorBoard:
         self._open: Any = SummaryWriter
         self._writer: Any = None
 
-    def begin(self, plan: object, run: Path) -> None:
+    def begin(self, state: State, run: Path, note: str) -> None:
         """Open the event file."""
         self._writer = self._open(str(run / "tensorboard"))
 

@@ -5,46 +5,29 @@ The room is called ``training`` because ``mulligan.train`` is the function.
 
 from __future__ import annotations
 
-import signal
-import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+import shlex
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
-from typing import Protocol
 
 import torch
 
+from mulligan import checkpoint, hardware, loop, runlog, state
 from mulligan import data as data_room
-from mulligan import hardware, loop, pictures, runlog, seeds, state
 from mulligan import recipe as recipes
+from mulligan.checkpoint import Checkpoint
 from mulligan.data.dataset import Dataset
+from mulligan.errors import RunError, UserError
+from mulligan.files import write_atomically
 from mulligan.loop import Progress
 from mulligan.model import Model, load
 from mulligan.recipe import Recipe
-from mulligan.runlog import Row
 from mulligan.sampler import Images
 from mulligan.state import State
+from mulligan.watching import INTERRUPTED, Callback, Console, Observer, signals
 
-INTERRUPTED = "interrupted"
-
-
-class Console(Protocol):
-    """Where a run shows itself; the command line's has a progress bar."""
-
-    def begin(self, plan: Plan, run: Path) -> None:
-        """Hear that a run begins."""
-
-    def row(self, row: Row, progress: Progress) -> None:
-        """Show a row of the log."""
-
-    def tick(self, progress: Progress) -> None:
-        """Refresh what is live."""
-
-    def end(self) -> None:
-        """Hear that the run has ended, well or not."""
+MAX_SEED = 10**15
 
 
 @dataclass(frozen=True)
@@ -114,14 +97,21 @@ def prepare(
         UserError: anything that would keep the run from starting.
     """
     where = hardware.device(device)
-    resolved = recipe if isinstance(recipe, Recipe) else recipes.read(recipe, overrides)
+    if not 0 <= seed <= MAX_SEED:
+        raise UserError(f"--seed {seed}: expected a whole number from 0 to {MAX_SEED}")
+    if isinstance(recipe, Recipe):
+        resolved = recipes.from_dict(recipes.overridden(recipe.model_dump(exclude_none=True), overrides))
+    else:
+        resolved = recipes.read(recipe, overrides)
     resolved = _with_budget(resolved, images, steps, minutes)
     dataset = (
         data
         if isinstance(data, Dataset)
         else data_room.load(str(data), size=size, default_size=resolved.data.size)
     )
-    return Plan(state.begin(resolved, dataset, seed=seed, device=where), where, dataset.note)
+    source = None if isinstance(data, Dataset) else str(data)
+    begun = state.begin(resolved, dataset, source=source, size=size, seed=seed, device=where)
+    return Plan(begun, where, dataset.note)
 
 
 def train(
@@ -174,8 +164,74 @@ def train(
         device=device,
         overrides=overrides,
     )
-    consoles = [_Callback(on_progress)] if on_progress else []
+    consoles = [Callback(on_progress)] if on_progress else []
     return execute(ready, Path(out) if out else None, consoles=consoles, should_stop=should_stop)
+
+
+def resume(
+    run: str | Path,
+    *,
+    images: int | None = None,
+    minutes: float | None = None,
+    data: str | Path | Dataset | None = None,
+    device: str = "auto",
+    accept_changes: bool = False,
+    on_progress: Callable[[Progress], object] | None = None,
+    should_stop: Callable[[Progress], bool] | None = None,
+    consoles: Sequence[Console] = (),
+) -> Run:
+    """Go on with a run from its last checkpoint, as if it had never ended.
+
+    On one machine the weights, the log and the pictures come out bit for bit as without the
+    interruption.
+
+    Args:
+        run: The run directory.
+        images: A new budget, in images from the start of the run; by default the original one.
+        minutes: Cut this session off after so many minutes.
+        data: Where the data is now, if not where it was.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        accept_changes: Go on although ``recipe.toml`` or the data have changed.
+        on_progress: As in ``train``.
+        should_stop: As in ``train``.
+        consoles: What shows the run.
+
+    Raises:
+        UserError: there is nothing to go on from, or something has changed.
+        RunError: the run could not go on; its last checkpoint is whole.
+    """
+    directory = Path(run)
+    if checkpoint.find(directory) == directory:
+        raise UserError(f"{directory}: resume takes the run directory, not one of its checkpoints")
+    with runlog.lock(directory):
+        saved = checkpoint.read(checkpoint.find(directory))
+        recipe = _resumed_recipe(directory, saved, accept_changes)
+        recipe = _with_budget(recipe, images, None, minutes, cut_off=False)
+        if images is not None and images < saved.meta.images:
+            raise UserError(f"--images {images}: {directory} has already seen {saved.meta.images}")
+        about = saved.meta.data
+        if data is None and about.source is None:
+            raise UserError(
+                f"{directory}: was trained on images handed over in Python: say which with data=…"
+            )
+        plan = prepare(
+            recipe, data=data or about.source or "", size=about.size, seed=saved.meta.seed, device=device
+        )
+        if plan.state.about_data.sha256 != about.sha256 and not accept_changes:
+            raise UserError(
+                f"{directory}: its data has changed: {about.name} had sha256 {about.sha256[:12]}…, "
+                f"now {plan.state.about_data.sha256[:12]}…: --accept-changes goes on all the same"
+            )
+        plan.state.restore(saved)
+        if images is not None or recipe.stop.kind == "none":
+            plan.state.stopped = None  # asked to go on
+        try:
+            runlog.rewind(directory, saved.meta.images)
+            write_atomically(directory / runlog.RECIPE, recipe.to_toml().encode())
+        except OSError as error:
+            raise UserError(f"{directory}: cannot be written: {error.strerror}") from None
+        consoles = [*consoles, *([Callback(on_progress)] if on_progress else [])]
+        return _carry_out(plan, directory, consoles, should_stop)
 
 
 def execute(
@@ -185,128 +241,70 @@ def execute(
     consoles: Sequence[Console] = (),
     should_stop: Callable[[Progress], bool] | None = None,
 ) -> Run:
-    """Carry out a plan. SIGINT and SIGTERM end it after the current update, with a checkpoint."""
-    begun = plan.state
+    """Carry out a plan in a new run directory.
+
+    SIGINT and SIGTERM end it after the current update, with a checkpoint.
+
+    Raises:
+        UserError: the run directory cannot be made.
+        RunError: the run could not go on; its last checkpoint is whole.
+    """
     run = runlog.create(out, plan.recipe)
-    environment = hardware.environment(plan.device)
-    runlog.describe(run, plan.recipe, {**environment, "seed": begun.seed, "data": begun.about_data})
-    with _signals() as signalled, ExitStack() as ending:
-        for console in consoles:
-            console.begin(plan, run)
-            ending.callback(console.end)
-        observer = _Observer(run, consoles, should_stop, signalled)
-        reason = loop.train(begun, run, observer)
-        observer.finish(begun)
-    return Run(run, reason, begun.images, begun.steps, begun.seconds, reason == INTERRUPTED)
+    with runlog.lock(run):
+        environment = hardware.environment(plan.device)
+        about = plan.state.about_data.model_dump(mode="json")
+        try:
+            runlog.describe(run, plan.recipe, {**environment, "seed": plan.state.seed, "data": about})
+        except OSError as error:
+            raise RunError(f"{run}: cannot be written: {error.strerror}") from None
+        return _carry_out(plan, run, consoles, should_stop)
 
 
-def _with_budget(recipe: Recipe, images: int | None, steps: int | None, minutes: float | None) -> Recipe:
-    """Lay the caller's budget over the recipe's; schedules and the time lapse follow its images."""
-    budget = recipe.budget.model_dump()
+def _carry_out(
+    plan: Plan, run: Path, consoles: Sequence[Console], should_stop: Callable[[Progress], bool] | None
+) -> Run:
+    state = plan.state
+    try:
+        with signals() as signalled, ExitStack() as ending:
+            for console in consoles:
+                console.begin(state, run, plan.note)
+                ending.callback(console.end)
+            observer = Observer(run, consoles, should_stop, signalled)
+            reason = loop.train(state, run, observer)
+            observer.finish(state, interrupted=reason == INTERRUPTED)
+    except OSError as error:
+        raise RunError(
+            f"{run}: cannot be written: {error.strerror or error}: the last checkpoint is whole; "
+            f"`mulligan resume {shlex.quote(str(run))}` goes on from it"
+        ) from None
+    return Run(run, reason, state.images, state.steps, state.seconds, reason == INTERRUPTED)
+
+
+def _resumed_recipe(run: Path, saved: Checkpoint, accept_changes: bool) -> Recipe:
+    """Return the recipe to go on with: the checkpoint's, unless a changed recipe.toml is accepted."""
+    before = recipes.from_dict(saved.meta.recipe, f"{saved.path}: its recipe")
+    now = recipes.read(run / runlog.RECIPE)
+    changed = recipes.differences(before, now)
+    if changed and not accept_changes:
+        raise UserError(
+            f"{run / runlog.RECIPE}: has changed since the checkpoint: {changed[0]}: "
+            "--accept-changes goes on with the changed recipe"
+        )
+    return now
+
+
+def _with_budget(
+    recipe: Recipe, images: int | None, steps: int | None, minutes: float | None, *, cut_off: bool = True
+) -> Recipe:
+    """Lay the caller's budget over the recipe's; schedules and the time lapse follow its images.
+
+    Without ``cut_off`` the recipe's own minutes no longer count: they cut off an earlier session.
+    """
+    budget = recipe.budget.model_dump(exclude=set() if cut_off else {"minutes"})
     if steps is not None:
         budget |= {"steps": steps, "images": steps * recipe.data.batch * recipe.step.d_steps}
     if images is not None:
-        budget |= {"images": images}
+        budget |= {"images": images} | ({} if steps is not None else {"steps": None})
     if minutes is not None:
         budget |= {"minutes": minutes}
-    return recipes.from_dict(recipes.merge(recipe.model_dump(), {"budget": budget}), recipe.name)
-
-
-@dataclass(frozen=True)
-class _Callback:
-    """A console that passes progress on."""
-
-    call: Callable[[Progress], object]
-
-    def begin(self, plan: Plan, run: Path) -> None:
-        """There is nothing to pass on yet."""
-
-    def row(self, row: Row, progress: Progress) -> None:
-        self.call(progress)
-
-    def tick(self, progress: Progress) -> None:
-        self.call(progress)
-
-    def end(self) -> None:
-        """There is nothing left to pass on."""
-
-
-@dataclass
-class _Observer:
-    """Draws the pictures of a run directory, and passes the rest on."""
-
-    run: Path
-    consoles: Sequence[Console]
-    should_stop: Callable[[Progress], bool] | None
-    signalled: Callable[[], bool]
-    drawn_at: int = field(default=-1)
-
-    def __post_init__(self) -> None:
-        (self.run / runlog.FRAMES).mkdir(parents=True, exist_ok=True)
-
-    def row(self, row: Row, progress: Progress) -> None:
-        for console in self.consoles:
-            console.row(row, progress)
-
-    def tick(self, progress: Progress) -> None:
-        for console in self.consoles:
-            console.tick(progress)
-
-    def asks_to_stop(self, progress: Callable[[], Progress]) -> str | None:
-        if self.signalled():
-            return INTERRUPTED
-        if self.should_stop and self.should_stop(progress()):
-            return "the caller asked to stop"
-        return None
-
-    def picture(self, state: State) -> None:
-        """Draw the recipe's own picture, with fresh latents or always the same."""
-        rows, columns = state.recipe.samples.grid
-        fresh = state.recipe.samples.latents == "fresh"
-        seed = seeds.derive(state.seed, "picture", state.images) if fresh else 0
-        images = state.sampler().sample(rows * columns, seed)
-        pictures.save_png(self.run / runlog.SAMPLES / _file(state), pictures.grid(images, columns))
-        self.drawn_at = state.images
-
-    def frame(self, state: State) -> None:
-        """Draw a frame of the time lapse: always the same latents."""
-        images = state.sampler().sample(16)
-        pictures.save_png(self.run / runlog.FRAMES / _file(state), pictures.grid(images))
-
-    def finish(self, state: State) -> None:
-        """Leave the last picture, the grid and the time lapse."""
-        if self.drawn_at != state.images:
-            self.picture(state)
-        pictures.save_png(self.run / runlog.GRID, pictures.grid(state.sampler().sample(64)))
-        self.frame(state)
-        frames = sorted((self.run / runlog.FRAMES).glob("*.png"))
-        pictures.save_time_lapse(self.run / runlog.TIMELAPSE, frames)
-
-
-def _file(state: State) -> str:
-    return f"{state.images:012d}.png"
-
-
-@contextmanager
-def _signals() -> Iterator[Callable[[], bool]]:
-    """Turn the first SIGINT or SIGTERM into a flag; a second one acts as usual."""
-    received = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield received.is_set  # only the main thread may handle signals
-        return
-    kinds = (signal.SIGINT, signal.SIGTERM)
-    before = {kind: signal.getsignal(kind) for kind in kinds}
-
-    def receive(_number: int, _frame: FrameType | None) -> None:
-        received.set()
-        for kind in kinds:
-            signal.signal(kind, before[kind])
-        print("mulligan: finishing this step, then saving …", file=sys.stderr)
-
-    for kind in kinds:
-        signal.signal(kind, receive)
-    try:
-        yield received.is_set
-    finally:
-        for kind in kinds:
-            signal.signal(kind, before[kind])
+    return recipes.from_dict({**recipe.model_dump(), "budget": budget}, recipe.name)

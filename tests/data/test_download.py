@@ -114,9 +114,7 @@ def get(target: Path, *urls: str, timeout: float = 5, retries: int = 0, max_byte
 def test_fetches(tmp_path: Path, server: Server, kind: str) -> None:
     seen: list[tuple[int, int | None]] = []
     target = tmp_path / "new" / "folder" / "file.gz"
-    download(
-        [server(kind)], target, check=check, max_bytes=len(BODY), progress=lambda *now: seen.append(now)
-    )
+    download([server(kind)], target, check=check, max_bytes=len(BODY), progress=lambda *now: seen.append(now))
     assert target.read_bytes() == BODY
     assert list(target.parent.iterdir()) == [target]
     assert seen[-1] == (len(BODY), len(BODY) if kind == "good" else None)

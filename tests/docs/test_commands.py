@@ -25,6 +25,7 @@ from pathlib import Path
 import pytest
 
 from docs.test_python_blocks import NOT_RUN, PAGES, ROOT, fenced_blocks
+from mulligan import sampler
 from mulligan.data import DATASETS
 from support import command
 
@@ -134,6 +135,7 @@ def test_page(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sampler, "RECALIBRATION_CHUNKS", 1)  # most of the time that three steps take
     run_page(page.read_text(encoding="utf-8"), page.name, capsys)
 
 

@@ -13,6 +13,7 @@ The rule, for README.md and every page under docs/:
 import contextlib
 import io
 import textwrap
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -55,7 +56,7 @@ def run_page(page: str, name: str) -> int:
     """Run a page's blocks; return how many ran."""
     namespace: dict[str, Any] = {"__name__": "__main__"}
     blocks, ran = fenced_blocks(page), 0
-    for block, after in zip(blocks, [*blocks[1:], None], strict=True):
+    for block, after in zip_longest(blocks, blocks[1:]):
         if block.info != "python" or block.before.endswith(NOT_RUN):
             continue
         printed = io.StringIO()
@@ -116,6 +117,7 @@ EXAMPLE = textwrap.dedent(
 
 def test_the_rule() -> None:
     assert run_page(EXAMPLE, "example") == 2
+    assert run_page("Words alone.", "example") == 0
 
 
 @pytest.mark.parametrize(("right", "wrong"), [("\n2\n", "\n3\n"), ("\n2\n", "\n 2\n"), ("\n2\n", "\n\n")])

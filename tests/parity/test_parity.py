@@ -6,11 +6,8 @@ loop, from the same initial weights: the losses, and in float64 the weights, mus
 
 from __future__ import annotations
 
-import sys
-import types
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +19,8 @@ import mulligan.step
 from mulligan import build, recipe, state
 from mulligan.data.dataset import Dataset
 from mulligan.pixels import to_uint8
+from mulligan.step import Knobs
+from mutants import mutated
 from parity.plain_loops import PLAIN_LOOPS, Trace, Weights
 
 STEPS = 50
@@ -44,15 +43,20 @@ class Recorded:
         self.drawn_reals: list[Tensor] = []
         self.drawn_latents: list[Tensor] = []
 
-    def reals(self) -> Tensor:
-        x: Tensor = self.stream.reals()
+    def reals(self) -> tuple[Tensor, Tensor | None]:
+        x, y = self.stream.reals()
         self.drawn_reals.append(to_uint8(x, *self.stream.recipe.data.pixels))
-        return x
+        return x, y
 
     def latents(self, n: int) -> Tensor:
         z: Tensor = self.stream.latents(n)
         self.drawn_latents.append(z)
         return z
+
+    def uniform(self, *shape: int) -> Tensor:
+        raise AssertionError("no tutorial draws anything else")
+
+    normal = uniform
 
 
 def plain_weights(network: nn.Module) -> Weights:
@@ -67,7 +71,7 @@ def ours_and_plain(name: str, dataset: Dataset, dtype: torch.dtype, steps: int) 
     run = state.begin(recipe.read(name), dataset, seed=1, dtype=dtype)
     initial = plain_weights(run.gan.generator), plain_weights(run.gan.discriminator)
     recorded = Recorded(run.stream)
-    updates = [run.gan.step(recorded) for _ in range(steps)]
+    updates = [run.gan.step(recorded, Knobs()) for _ in range(steps)]
     ours = Trace(
         [float(u.d.loss) for u in updates],
         [float(u.g.loss) for u in updates],
@@ -115,8 +119,8 @@ MUTANTS: dict[str, tuple[str, str, str, tuple[str, ...]]] = {
     "fakes' sign in D": ("step", "real_terms.mean() + fake", "real_terms.mean() - fake", ALL),
     "fakes called real by D": (
         "objectives",
-        "_against(fake[:, 0], 0.0)",
-        "_against(fake[:, 0], 1.0)",
+        "_against(fake[:, 0], fake_label)",
+        "_against(fake[:, 0], 1 - fake_label)",
         CROSS_ENTROPY,
     ),
     "reals called fake by D": (
@@ -146,26 +150,26 @@ MUTANTS: dict[str, tuple[str, str, str, tuple[str, ...]]] = {
     # Detaches
     "fakes not detached, d-then-g": (
         "step",
-        "fake.detach())\n        move",
-        "fake)\n        move",
+        "fake.detach(), y, source, knobs)\n        move_discriminator(gan, d)\n    if",
+        "fake, y, source, knobs)\n        move_discriminator(gan, d)\n    if",
         ("mlp-relu", "mlp-smooth"),
     ),
     "fakes not detached, g-then-d": (
         "step",
-        "d = discriminator_turn(gan, real, fake.detach())\n        move(gan, gan.d_optimizer, d)\n    return",
-        "d = discriminator_turn(gan, real, fake)\n        move(gan, gan.d_optimizer, d)\n    return",
+        "fake.detach(), y, source, knobs)\n        move_discriminator(gan, d)\n    return",
+        "fake, y, source, knobs)\n        move_discriminator(gan, d)\n    return",
         ("mlp-batchnorm",),
     ),
     "fakes not detached, together": (
         "step",
-        "d = discriminator_turn(gan, real, fake.detach())\n        if k",
-        "d = discriminator_turn(gan, real, fake)\n        if k",
+        "fake.detach(), y, source, knobs)\n        if k",
+        "fake, y, source, knobs)\n        if k",
         ("dcgan-softmax",),
     ),
     "fakes detached for G": (
         "step",
-        "fake_logits = gan.discriminator(fake)\n",
-        "fake_logits = gan.discriminator(fake.detach())\n",
+        "fake_logits = gan.discriminator(look(gan, fake, source",
+        "fake_logits = gan.discriminator(look(gan, fake.detach(), source",
         ALL,
     ),
     # Reductions
@@ -181,8 +185,8 @@ MUTANTS: dict[str, tuple[str, str, str, tuple[str, ...]]] = {
     "d-then-g for together": ("order", "together", "d-then-g", ("dcgan-softmax",)),
     "D moves before G's gradient": (
         "step",
-        "    g = generator_turn(gan, real, fake)\n    move(gan, gan.d_optimizer, d)\n",
-        "    move(gan, gan.d_optimizer, d)\n    g = generator_turn(gan, real, fake)\n",
+        "    g = generator_turn(gan, real, fake, y, source, knobs)\n    move_discriminator(gan, d)\n",
+        "    move_discriminator(gan, d)\n    g = generator_turn(gan, real, fake, y, source, knobs)\n",
         ("dcgan-softmax",),
     ),
     "fresh noise for shared": (
@@ -192,8 +196,8 @@ MUTANTS: dict[str, tuple[str, str, str, tuple[str, ...]]] = {
         ("mlp-relu", "mlp-smooth", "dcgan-softmax"),
     ),
     "D's fakes drawn anew": ("step", "if k > 0 or not gan.shared_noise:", "if True:", ("mlp-batchnorm",)),
-    "D does not move": ("step", "move(gan, gan.d_optimizer, d)", "pass", ALL),
-    "G does not move": ("step", "move(gan, gan.g_optimizer, g)", "pass", ALL),
+    "D does not move": ("step", "_move(gan, gan.d_optimizer, turn)", "pass", ALL),
+    "G does not move": ("step", "_move(gan, gan.g_optimizer, turn)", "pass", ALL),
 }
 CASES = [pytest.param(m, n, id=f"{n}: {m}") for m, (_, _, _, names) in MUTANTS.items() for n in names]
 
@@ -214,18 +218,6 @@ def mutate(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
             monkeypatch.setitem(build.ORDERS, kind, getattr(module, kind.replace("-", "_")))
 
     return apply
-
-
-def mutated(name: str, old: str, new: str) -> types.ModuleType:
-    original = sys.modules[f"mulligan.{name}"]
-    assert original.__file__
-    text = Path(original.__file__).read_text(encoding="utf-8")
-    assert old in text, f"{name}.py no longer says {old!r}: the mutant must follow it"
-    module = types.ModuleType(f"mutated_{name}")
-    sys.modules[module.__name__] = module  # dataclasses look their module up
-    exec(compile(text.replace(old, new), f"mutated {name}.py", "exec"), module.__dict__)
-    del sys.modules[module.__name__]
-    return module
 
 
 @pytest.mark.parametrize(("mutant", "name"), CASES)

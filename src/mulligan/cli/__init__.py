@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 the run failed, 2 the user's input, 130 interrupted.
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated, NoReturn
 
@@ -23,6 +24,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(train.train)
+app.command()(train.resume)
 app.command()(generate.generate)
 app.command()(generate.info)
 app.add_typer(recipes.app, name="recipes")
@@ -51,8 +53,15 @@ def _root(
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and exit with one of the four codes."""
     try:
-        code = app(arguments, standalone_mode=False)
+        command = typer.main.get_command(app)
+        # Not command.main(): it answers a closed pipe with exit code 1 before we hear of it.
+        given = list(sys.argv[1:] if arguments is None else arguments)
+        with command.make_context("mulligan", given) as context:
+            code = command.invoke(context)
+        sys.stdout.flush()
         sys.exit(code if isinstance(code, int) else 0)
+    except typer.Exit as end:
+        sys.exit(end.exit_code)
     except typer.TyperException as error:
         _fail(_one_line(error), 2)
     except UserError as error:
@@ -63,15 +72,18 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         _fail("interrupted", 130)
     except BrokenPipeError:
         # The reader of our output has gone (`mulligan recipes | head`): nothing is left to say.
-        sys.stderr.close()
+        # Python flushes stdout once more at exit; let that go nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except OSError as error:
+        _fail(f"cannot write: {error.strerror or error}", 1)
 
 
 def _one_line(error: typer.TyperException) -> str:
-    message = " ".join(error.format_message().split())
+    message = error.format_message()
     return message[:1].lower() + message[1:].removesuffix(".")
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    print(f"mulligan: {message}", file=sys.stderr)
+    print(f"mulligan: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(code)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 
@@ -11,14 +12,14 @@ from rich.progress import Progress as Bar
 
 from mulligan.loop import Progress
 from mulligan.runlog import Row
-from mulligan.training import Plan
+from mulligan.state import State
 
 
-def describe(plan: Plan) -> str:
+def describe(state: State, note: str) -> str:
     """Say in a few lines what will be trained on what, where, and for how long."""
-    recipe, state = plan.recipe, plan.state
-    about = state.about_data
-    colours, height, width = about["image_shape"]
+    recipe, about = state.recipe, state.about_data
+    device = next(state.gan.generator.parameters()).device
+    colours, height, width = about.image_shape
     weights = [
         sum(p.numel() for p in net.parameters()) for net in (state.gan.generator, state.gan.discriminator)
     ]
@@ -27,12 +28,12 @@ def describe(plan: Plan) -> str:
     budget += f", at most {recipe.budget.minutes:g} minutes" if recipe.budget.minutes else ""
     lines = [
         f"recipe:  {recipe.name}, {recipe.title}" if recipe.title else f"recipe:  {recipe.name}",
-        f"data:    {about['name']}, {about['images']:,} images of {colours}×{height}×{width}",
+        f"data:    {about.name}, {about.images:,} images of {colours}×{height}×{width}",
         f"size:    generator {weights[0]:,} weights, discriminator {weights[1]:,}",
         f"budget:  {budget}, in batches of {recipe.data.batch}",
-        f"device:  {plan.device}, seed {state.seed}",
+        f"device:  {device}, seed {state.seed}",
     ]
-    return "\n".join(([f"note:    {plan.note}"] if plan.note else []) + lines)
+    return "\n".join(([f"note:    {note}"] if note else []) + lines)
 
 
 def line(row: Row) -> str:
@@ -49,21 +50,26 @@ def line(row: Row) -> str:
 
 
 class Plain:
-    """Lines, for pipes and files."""
+    """Lines, for pipes and files; a run goes on when its reader has gone."""
 
-    def begin(self, plan: Plan, run: Path) -> None:
+    def begin(self, state: State, run: Path, note: str) -> None:
         """Print what begins."""
-        print(f"{describe(plan)}\nrun:     {run}", flush=True)
+        self._say(f"{describe(state, note)}\nrun:     {run}")
 
     def row(self, row: Row, progress: Progress) -> None:
         """Print a row."""
-        print(line(row), flush=True)
+        self._say(line(row))
 
     def tick(self, progress: Progress) -> None:
         """Stay quiet between rows."""
 
     def end(self) -> None:
         """Nothing is left open."""
+
+    @staticmethod
+    def _say(text: str) -> None:
+        with contextlib.suppress(BrokenPipeError):
+            print(text, flush=True)
 
 
 class Live:
@@ -85,15 +91,15 @@ class Live:
         """Tell whether both streams are terminals."""
         return sys.stderr.isatty() and sys.stdout.isatty()
 
-    def begin(self, plan: Plan, run: Path) -> None:
+    def begin(self, state: State, run: Path, note: str) -> None:
         """Print what begins and open the bar."""
-        self._console.print(f"{describe(plan)}\nrun:     {run}", highlight=False)
-        self._task = self._bar.add_task("", total=plan.recipe.budget.images, text="starting …")
+        self._console.print(f"{describe(state, note)}\nrun:     {run}", highlight=False, markup=False)
+        self._task = self._bar.add_task("", total=state.recipe.budget.images, text="starting …")
         self._bar.start()
 
     def row(self, row: Row, progress: Progress) -> None:
         """Print a row above the bar."""
-        self._bar.console.print(line(row), highlight=False)
+        self._bar.console.print(line(row), highlight=False, markup=False)
         self.tick(progress)
 
     def tick(self, progress: Progress) -> None:

@@ -11,6 +11,13 @@ from mulligan.errors import RunError
 
 app = typer.Typer(help="List, fetch and check the named data sets.", rich_markup_mode=None)
 
+OTHERS = {
+    "digits": ("1,797", "in the package"),
+    "ring-8": ("100,000", "made when asked for"),
+    "grid-25": ("100,000", "made when asked for"),
+    "stacked-mnist": ("128,000", "made when asked for"),
+}
+
 Name = Annotated[str, typer.Argument(help="mnist, fashion-mnist or kmnist.", show_default=False)]
 
 
@@ -30,7 +37,7 @@ def list_sets() -> None:
         if name in NAMED:
             count, place = "60,000", str(locate(name) or f"not here: `mulligan data fetch {name}`")
         else:
-            count, place = "1,797", "in the package"
+            count, place = OTHERS[name]
         # Plain lines: a table would cut what does not fit a narrow or absent terminal.
         typer.echo(f"{name:<14} {count:>7}  {place}\n{'':<24}{description}")
 

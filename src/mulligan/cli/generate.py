@@ -7,17 +7,25 @@ from typing import Annotated
 
 import typer
 
+from mulligan.errors import UserError
+
 Source = Annotated[Path, typer.Argument(help="A run directory or a checkpoint file.", show_default=False)]
 
 
 def generate(
     source: Source,
-    n: Annotated[int, typer.Option("-n", min=1, help="How many images.")] = 64,
+    n: Annotated[
+        int | None, typer.Option("-n", min=1, help="How many images.  [default: as many as labels, or 64]")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Image i of a seed is always the same.")] = 0,
     out: Annotated[
         Path,
         typer.Option(help="FILE.png (one grid), FILE.npz, FILE.gif, FILE.webp or FOLDER/ (one PNG each)."),
     ] = Path("generated.png"),
+    labels: Annotated[
+        str | None,
+        typer.Option(help="Classes for a conditional model: 2,0,2,6, one for each image, or one for all."),
+    ] = None,
     interpolate: Annotated[
         int | None,
         typer.Option(min=1, max=240, help="Walk between images, K steps each; --out FILE.gif or .webp."),
@@ -27,8 +35,20 @@ def generate(
     """Draw images from a trained generator."""
     from mulligan import generation
 
-    written = generation.write(source, out, n=n, seed=seed, interpolate=interpolate, device=device)
+    classes = None if labels is None else _parse_labels(labels)
+    if n is None:
+        n = len(classes) if classes and len(classes) > 1 else 64
+    written = generation.write(
+        source, out, n=n, seed=seed, labels=classes, interpolate=interpolate, device=device
+    )
     print(written)
+
+
+def _parse_labels(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise UserError(f"--labels {text}: expected whole numbers between commas, such as 2,0,2,6") from None
 
 
 def info(source: Source) -> None:
@@ -37,15 +57,15 @@ def info(source: Source) -> None:
 
     loaded = model.load(source)
     about, recipe = loaded.about, loaded.recipe
-    data = about["data"]
+    data = about.data
     colours, height, width = loaded.image_shape
     weights = sum(p.numel() for p in loaded.sampler.generator.parameters())
     lines = {
         "checkpoint": str(loaded.path),
         "recipe": f"{recipe.name}, {recipe.title}" if recipe.title else recipe.name,
-        "trained": f"{about['images']:,} images, {about['steps']:,} steps, {about['seconds']:.1f} s",
-        "seed": str(about["seed"]),
-        "data": f"{data['name']}, {data['images']:,} images, sha256 {data['sha256'][:16]}…",
+        "trained": f"{about.images:,} images, {about.steps:,} steps, {about.seconds:.1f} s",
+        "seed": str(about.seed),
+        "data": f"{data.name}, {data.images:,} images, sha256 {data.sha256[:16]}…",
         "makes": f"uint8 images of {colours}×{height}×{width} from {recipe.latent.size} numbers",
         "generator": f"{recipe.generator.kind}, {weights:,} weights",
         "objective": recipe.objective.kind,

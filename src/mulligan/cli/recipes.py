@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from mulligan.recipe import DiscriminatorTable, GeneratorTable, Recipe
+    from mulligan.recipe import Curve, DiscriminatorTable, GeneratorTable, Norm, Recipe
 
 COLUMNS = ("recipe", "z", "generator", "discriminator", "objective", "update", "batch", "lr", "images")
 
@@ -38,7 +38,7 @@ def show(name: Annotated[str, typer.Argument(help="A recipe's name.")]) -> None:
 def _row(recipe: Recipe) -> tuple[str, ...]:
     law = recipe.latent
     smoothed = f", real {recipe.objective.real_label:g}" if recipe.objective.real_label < 1 else ""
-    rates = {recipe.optimizer.generator.lr, recipe.optimizer.discriminator.lr}
+    rates = {_rate(recipe.optimizer.generator.lr), _rate(recipe.optimizer.discriminator.lr)}
     return (
         recipe.name,
         f"{law.size} normal" if law.law == "normal" else f"{law.size} [{law.low:g}, {law.high:g})",
@@ -47,13 +47,24 @@ def _row(recipe: Recipe) -> tuple[str, ...]:
         recipe.objective.kind + smoothed,
         f"{recipe.step.order}, {recipe.step.noise} z",
         str(recipe.data.batch),
-        " / ".join(f"{rate:g}" for rate in sorted(rates)),
+        " / ".join(sorted(rates)),
         f"{recipe.budget.images:,}",
     )
 
 
+def _rate(lr: float | Curve) -> str:
+    return f"{lr:g}" if isinstance(lr, float | int) else "…".join(f"{value:g}" for value in lr.values)
+
+
 def _network(table: GeneratorTable | DiscriminatorTable) -> str:
-    if table.kind == "mlp":
-        norm = " + BN" if "batch" in table.norms else ""
-        return f"mlp {'-'.join(map(str, table.hidden))} {table.activation}{norm}"
-    return f"{table.kind} {'-'.join(map(str, table.channels))} {table.activation}"
+    norms: list[Norm] = []
+    match table.kind:
+        case "mlp":
+            widths, norms = "-".join(map(str, table.hidden)), table.norms
+        case "tutorial-dcgan":
+            widths = "-".join(map(str, table.channels))
+        case _:
+            widths, norms = f"{table.width}…{table.max_width}", [table.norm]
+    added = " + BN" if "batch" in norms else ""
+    added += " + SN" if getattr(table, "spectral_norm", False) else ""
+    return f"{table.kind} {widths} {table.activation}{added}"

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from mulligan.training import Run
+    from mulligan.watching import Console
 
 
 def train(
@@ -42,8 +47,9 @@ def train(
 ) -> int:
     """Train a GAN; leave pictures, a log and checkpoints in a run directory."""
     from mulligan import training
-    from mulligan.cli.console import Live, Plain, describe
+    from mulligan.cli.console import describe
     from mulligan.errors import UserError
+    from mulligan.runlog import check_unused
 
     if minutes is not None and not minutes > 0:
         raise UserError(f"--minutes {minutes:g}: must be above 0")
@@ -60,20 +66,66 @@ def train(
         overrides=overrides,
     )
     if dry_run:
-        print(describe(plan))
+        if out is not None:
+            check_unused(out)
+        print(describe(plan.state, plan.note))
         return 0
-    consoles: list[training.Console] = []
+    return _report(training.execute(plan, out, consoles=_consoles(quiet, tensorboard)), quiet)
+
+
+def resume(
+    run: Annotated[Path, typer.Argument(metavar="DIR", help="The run directory.", show_default=False)],
+    images: Annotated[
+        int | None, typer.Option(min=1, help="A new budget, from the run's start.  [default: the original]")
+    ] = None,
+    minutes: Annotated[float | None, typer.Option(help="Cut this session off after so many minutes.")] = None,
+    data: Annotated[str | None, typer.Option(help="Where the data is now, if not where it was.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    accept_changes: Annotated[
+        bool, typer.Option("--accept-changes", help="Go on although recipe.toml or the data have changed.")
+    ] = False,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="As in train.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="As in train.")] = False,
+) -> int:
+    """Go on with a run from its last checkpoint, bit for bit as if it had never ended."""
+    from mulligan import training
+
+    finished = training.resume(
+        run,
+        images=images,
+        minutes=minutes,
+        data=data,
+        device=device,
+        accept_changes=accept_changes,
+        consoles=_consoles(quiet, tensorboard),
+    )
+    return _report(finished, quiet)
+
+
+def _consoles(quiet: bool, tensorboard: bool) -> list[Console]:
+    consoles: list[Console] = []
     if not quiet:
+        from mulligan.cli.console import Live, Plain
+
         consoles.append(Live() if Live.possible() else Plain())
     if tensorboard:
         from mulligan.tracking import TensorBoard
 
         consoles.append(TensorBoard())
-    run = training.execute(plan, out, consoles=consoles)
+    return consoles
+
+
+def _report(run: Run, quiet: bool) -> int:
     if quiet:
         print(run.directory)
-        return 130 if run.interrupted else 0
-    print(f"{run.reason}: {run.steps:,} steps, {run.images:,} images in {run.seconds:.1f} s")
-    print(f"pictures:  {run.directory}/grid.png, {run.directory}/timelapse.webp, {run.directory}/samples/")
-    print(f"more:      mulligan generate {run.directory} -n 64 --out digits.png")
-    return 130 if run.interrupted else 0
+    else:
+        print(f"{run.reason}: {run.steps:,} steps, {run.images:,} images in {run.seconds:.1f} s")
+        print(
+            f"pictures:  {run.directory}/grid.png, {run.directory}/timelapse.webp, {run.directory}/samples/"
+        )
+    if run.interrupted:
+        print(f"go on:     mulligan resume {shlex.quote(str(run.directory))}")
+        return 130
+    if not quiet:
+        print(f"more:      mulligan generate {run.directory} -n 64 --out digits.png")
+    return 0

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from mulligan.data import synthetic
 from mulligan.data.dataset import Dataset
 from mulligan.data.digits import read_digits
 from mulligan.data.download import Progress, reachable
@@ -21,10 +22,14 @@ from mulligan.errors import UserError, nearest
 __all__ = ["DATASETS", "Dataset", "fetch", "load", "locate", "read_digits", "verify", "write_npz"]
 
 DATASETS: dict[str, str] = {name: known.description for name, known in NAMED.items()} | {
-    "digits": "handwritten digits, 8×8 enlarged, 10 classes; comes with the package"
+    "digits": "handwritten digits, 8×8 enlarged, 10 classes; comes with the package",
+    "ring-8": "8 Gaussians on a circle in the plane; made when asked for",
+    "grid-25": "25 Gaussians on a square grid in the plane; made when asked for",
+    "stacked-mnist": "3 random digits of mnist as colours, 1,000 classes; made when asked for",
 }
 """Name of each set to its one-line description."""
 
+_POINTS = {"ring-8": synthetic.ring, "grid-25": synthetic.grid}
 SPLITS = ("train", "test")
 _AUTO_SECONDS = 4.0
 
@@ -41,7 +46,8 @@ def load(
     """Load a set of images by its name or its path.
 
     Args:
-        source: ``mnist``, ``fashion-mnist``, ``kmnist``, ``digits``; ``auto``, which is mnist
+        source: ``mnist``, ``fashion-mnist``, ``kmnist``, ``digits``, ``ring-8``, ``grid-25``,
+            ``stacked-mnist``; ``auto``, which is mnist
             if it is here or can be fetched, else digits; or a path: a folder of images, a folder
             of IDX files named as MNIST's are, or an ``.npz`` file. A name goes before a path;
             ``./mnist`` is always a path.
@@ -63,6 +69,17 @@ def load(
     elif source == "digits":
         _only_train(source, split)
         data = read_digits(size or default_size)
+    elif source in _POINTS:
+        _only_train(source, split)
+        if size is not None:
+            raise UserError(f"{source} is made of points in a plane, which have no size")
+        points, labels = _POINTS[source]()
+        return Dataset(source, points, labels, _numbered(labels))  # type: ignore[arg-type]  # floats, not pixels
+    elif source == "stacked-mnist":
+        digits = _load_named("mnist", split, fetch_missing, progress)
+        assert digits.labels is not None
+        images, labels = synthetic.stacked(digits.images, digits.labels)
+        data = Dataset(source, images, labels, tuple(f"{i:03d}" for i in range(1000)))
     else:
         data = _load_path(source, size or default_size, split, progress)
     return data if size is None else replace(data, images=resize_images(data.images, size))

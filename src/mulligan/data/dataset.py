@@ -16,7 +16,8 @@ class Dataset:
 
     Attributes:
         name: How the set is recorded: ``mnist``, ``digits``, or the path it was read from.
-        images: uint8 ``[N, C, H, W]``, values 0..255, C is 1 or 3.
+        images: uint8 ``[N, C, H, W]``, values 0..255, C is 1 or 3; of points in a plane,
+            float32 ``[N, 2, 1, 1]``.
         labels: int64 ``[N]``, values 0..K-1, or None.
         class_names: One name per class, in the order of the labels; empty without labels.
         note: One sentence for the user where something was chosen for them, else empty.

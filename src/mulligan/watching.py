@@ -1,0 +1,148 @@
+"""Who watches a run: the pictures of its directory, consoles, callbacks, signals."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Protocol
+
+from mulligan import pictures, runlog, seeds
+from mulligan.loop import Progress
+from mulligan.runlog import Row
+from mulligan.state import State
+
+POINTS = 2048
+INTERRUPTED = "interrupted"
+
+
+class Console(Protocol):
+    """Where a run shows itself; the command line's has a progress bar."""
+
+    def begin(self, state: State, run: Path, note: str) -> None:
+        """Hear that a run begins."""
+
+    def row(self, row: Row, progress: Progress) -> None:
+        """Show a row of the log."""
+
+    def tick(self, progress: Progress) -> None:
+        """Refresh what is live."""
+
+    def end(self) -> None:
+        """Hear that the run has ended, well or not."""
+
+
+@dataclass(frozen=True)
+class Callback:
+    """A console that passes progress on."""
+
+    call: Callable[[Progress], object]
+
+    def begin(self, state: State, run: Path, note: str) -> None:
+        """There is nothing to pass on yet."""
+
+    def row(self, row: Row, progress: Progress) -> None:
+        """Pass it on."""
+        self.call(progress)
+
+    def tick(self, progress: Progress) -> None:
+        """Pass it on."""
+        self.call(progress)
+
+    def end(self) -> None:
+        """There is nothing left to pass on."""
+
+
+@dataclass
+class Observer:
+    """Draws the pictures of a run directory, and passes the rest on."""
+
+    run: Path
+    consoles: Sequence[Console]
+    should_stop: Callable[[Progress], bool] | None
+    signalled: Callable[[], bool]
+    drawn_at: int = field(default=-1)
+
+    def __post_init__(self) -> None:
+        (self.run / runlog.FRAMES).mkdir(parents=True, exist_ok=True)
+
+    def row(self, row: Row, progress: Progress) -> None:
+        """Show it."""
+        for console in self.consoles:
+            console.row(row, progress)
+
+    def tick(self, progress: Progress) -> None:
+        """Show it."""
+        for console in self.consoles:
+            console.tick(progress)
+
+    def asks_to_stop(self, progress: Callable[[], Progress]) -> str | None:
+        """Stop for a signal, or because the caller says so."""
+        if self.signalled():
+            return INTERRUPTED
+        if self.should_stop and self.should_stop(progress()):
+            return "the caller asked to stop"
+        return None
+
+    def picture(self, state: State) -> None:
+        """Draw the recipe's own picture, with fresh latents or always the same."""
+        rows, columns = state.recipe.samples.grid
+        fresh = state.recipe.samples.latents == "fresh"
+        seed = seeds.derive(state.seed, "picture", state.images) if fresh else 0
+        images = state.sampler().sample(_enough(state, rows * columns), seed)
+        pictures.save_png(self.run / runlog.SAMPLES / _file(state), pictures.draw(images, columns))
+        self.drawn_at = state.images
+
+    def frame(self, state: State) -> None:
+        """Draw a frame of the time lapse: always the same latents."""
+        images = state.sampler().sample(_enough(state, 16))
+        pictures.save_png(self.run / runlog.FRAMES / _file(state), pictures.draw(images))
+
+    def finish(self, state: State, *, interrupted: bool) -> None:
+        """Leave the grid and the time lapse; and the last picture, unless the run is to go on."""
+        if not interrupted:
+            if self.drawn_at != state.images:
+                self.picture(state)
+            self.frame(state)
+        pictures.save_png(self.run / runlog.GRID, pictures.draw(state.sampler().sample(_enough(state, 64))))
+        frames = sorted((self.run / runlog.FRAMES).glob("*.png"))
+        pictures.save_time_lapse(self.run / runlog.TIMELAPSE, frames)
+
+
+def _enough(state: State, images: int) -> int:
+    """Return how many samples make a picture: a plane needs more points than a grid has images."""
+    return POINTS if state.recipe.generator.output == "linear" else images
+
+
+def _file(state: State) -> str:
+    return f"{state.images:012d}.png"
+
+
+@contextmanager
+def signals() -> Iterator[Callable[[], bool]]:
+    """Turn the first SIGINT or SIGTERM into a flag; a second one acts as usual."""
+    received = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield received.is_set  # only the main thread may handle signals
+        return
+    kinds = (signal.SIGINT, signal.SIGTERM)
+    before = {kind: signal.getsignal(kind) for kind in kinds}
+
+    def receive(_number: int, _frame: FrameType | None) -> None:
+        received.set()
+        for kind in kinds:
+            signal.signal(kind, before[kind])
+        print("mulligan: finishing this step, then saving …", file=sys.stderr)
+
+    for kind in kinds:
+        signal.signal(kind, receive)
+    try:
+        yield received.is_set
+    finally:
+        for kind in kinds:
+            signal.signal(kind, before[kind])
