@@ -15,7 +15,7 @@ test: $(VENV)/.installed-test lint
 	$(BIN)/python -m pytest
 
 lint: $(VENV)/.installed-test
-	$(BIN)/ruff check src tests scripts
+	$(BIN)/ruff check src tests scripts benchmarks
 	$(BIN)/mypy
 
 $(VENV)/bin/python:

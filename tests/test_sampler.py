@@ -17,7 +17,7 @@ from mulligan import recipe, state
 from mulligan.data import Dataset, read_digits
 from support import RECIPES, same
 
-MANY = dict.fromkeys(RECIPES, 10_000) | {"dcgan-softmax": 1_000}  # convolutions take their time
+MANY = dict.fromkeys(RECIPES, 10_000)
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from mulligan.files import write_atomically
 SCHEMA = 1
 FOLDER = "checkpoints"
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # what Adam keeps for each parameter
-MAX_HEADER = 8 << 20  # bytes: many times what the largest recipe and a thousand class names take
+MAX_HEADER = 2 << 20  # bytes: several times what a thousand class names and a thousand tensors take
 
 
 Count = Annotated[int, Field(ge=0, le=10**15)]
@@ -108,12 +108,30 @@ def about_data(**values: Any) -> AboutData:
     return about
 
 
+def header_of(meta: Meta) -> str:
+    """Return what a checkpoint says of itself, as JSON.
+
+    Raises:
+        UserError: it is longer than ``read`` would accept.
+    """
+    text = meta.model_dump_json(by_alias=True)
+    if len(json.dumps(text, ensure_ascii=False).encode()) > MAX_HEADER // 2:  # the rest is the tensors'
+        raise UserError(
+            "the texts of the recipe, and the names in the data, are too long for a checkpoint: cut them"
+        )
+    return text
+
+
 def write(run: Path, tensors: Mapping[str, Tensor], meta: Meta) -> Path:
-    """Write ``checkpoints/<images>.safetensors`` whole or not at all; return its path."""
+    """Write ``checkpoints/<images>.safetensors`` whole or not at all; return its path.
+
+    Raises:
+        OSError: the disk took no more; nothing is left of it.
+    """
     folder = run / FOLDER
     folder.mkdir(exist_ok=True)
     path = folder / f"{meta.images:012d}.safetensors"
-    header = {"mulligan": meta.model_dump_json(by_alias=True)}
+    header = {"mulligan": header_of(meta)}
     # A copy on the CPU of each, since safetensors refuses tensors that share memory.
     whole = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
     write_atomically(path, save(whole, header))
@@ -157,12 +175,17 @@ def _meta(path: Path, text: str | None) -> Meta:
         raise UserError(f"{path}: not a checkpoint of Mulligan: its header is not a JSON object") from None
     if schema != SCHEMA:
         raise UserError(
-            f"{path}: checkpoint schema {schema!r}, expected {SCHEMA}: written by another version"
+            f"{path}: checkpoint schema {first_line(repr(schema))}, expected {SCHEMA}: "
+            "written by another version"
         )
     try:
-        return Meta.model_validate(table)
+        meta = Meta.model_validate(table)
+        meta.model_dump_json()
     except ValidationError as error:
         raise UserError(f"{path}: its header is wrong: {_fault(error)}") from None
+    except ValueError:
+        raise UserError(f"{path}: its header holds text that is not Unicode") from None
+    return meta
 
 
 def _fault(error: ValidationError) -> str:

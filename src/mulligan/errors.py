@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+LONGEST = 200  # characters of another library's message
+
 
 class UserError(ValueError):
     """Something the user asked for cannot be done.
@@ -33,8 +35,9 @@ def printable(message: str) -> str:
 
 
 def first_line(error: object) -> str:
-    """Return the first line of a message, for use within one of ours; never empty."""
-    return next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+    """Return the first line of a message, for use within one of ours; neither empty nor endless."""
+    line = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+    return line if len(line) <= LONGEST else f"{line[:LONGEST]}…"
 
 
 def nearest(wrong: str, right: Iterable[str]) -> str:

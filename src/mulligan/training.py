@@ -111,6 +111,7 @@ def prepare(
     )
     source = None if isinstance(data, Dataset) else str(data)
     begun = state.begin(resolved, dataset, source=source, size=size, seed=seed, device=where)
+    checkpoint.header_of(begun.meta())  # what could not be saved is refused before anything is written
     return Plan(begun, where, dataset.note)
 
 

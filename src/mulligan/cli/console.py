@@ -10,6 +10,7 @@ from rich.console import Console as RichConsole
 from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from mulligan.errors import printable
 from mulligan.loop import Progress
 from mulligan.runlog import Row
 from mulligan.state import State
@@ -33,7 +34,7 @@ def describe(state: State, note: str) -> str:
         f"budget:  {budget}, in batches of {recipe.data.batch}",
         f"device:  {device}, seed {state.seed}",
     ]
-    return "\n".join(([f"note:    {note}"] if note else []) + lines)
+    return "\n".join(map(printable, ([f"note:    {note}"] if note else []) + lines))
 
 
 def line(row: Row) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mulligan.errors import UserError
+from mulligan.errors import UserError, printable
 
 Source = Annotated[Path, typer.Argument(help="A run directory or a checkpoint file.", show_default=False)]
 
@@ -71,4 +71,4 @@ def info(source: Source) -> None:
         "objective": recipe.objective.kind,
     }
     for name, value in lines.items():
-        print(f"{name + ':':<12} {value}")
+        print(f"{name + ':':<12} {printable(value)}")

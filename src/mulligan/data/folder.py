@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 from mulligan.data.dataset import Dataset
 from mulligan.data.idx import MAX_BYTES
 from mulligan.data.resize import check_size, fit_square
-from mulligan.errors import UserError
+from mulligan.errors import UserError, first_line
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 MAX_PIXELS = 64_000_000
@@ -128,8 +128,7 @@ def _open(file: Path) -> Iterator[Image.Image]:
         raise UserError(too_large) from None
     except Exception as error:
         # Pillow's decoders raise many kinds of exception over damaged files.
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{file}: not an image that can be read: {reason}") from None
+        raise UserError(f"{file}: not an image that can be read: {first_line(error)}") from None
 
 
 def _is_grey(image: Image.Image) -> bool:

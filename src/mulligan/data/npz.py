@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import math
+import warnings
 import zipfile
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -13,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mulligan.data.idx import MAX_BYTES, read_exactly
-from mulligan.errors import UserError, nearest
+from mulligan.errors import UserError, first_line, nearest
 from mulligan.files import write_atomically
 
 MAX_CLASSES = 1000
@@ -35,7 +36,8 @@ def read_npz(path: str | Path) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.in
     """
     path = Path(path)
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(path) as archive, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # NumPy's, over headers that Python 2 wrote
             keys = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
             if "images" not in keys:
                 raise UserError(f"{path}: has no key 'images'{nearest('images', keys)}")
@@ -47,8 +49,7 @@ def read_npz(path: str | Path) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.in
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
     except Exception as error:
         # The zip and npy parsers raise a dozen kinds of exception over hostile bytes.
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{path}: not an .npz archive, or a damaged one: {reason}") from None
+        raise UserError(f"{path}: not an .npz archive, or a damaged one: {first_line(error)}") from None
     if labels is not None and len(labels) != len(images):
         raise UserError(f"{path}: {len(labels)} labels for {len(images)} images")
     return images, labels

@@ -58,12 +58,13 @@ def _kind_of_value(value: Any) -> str:
     return "curve" if isinstance(value, dict | Curve) else "number"
 
 
-def _at_most(high: float) -> AfterValidator:
+def _up_to(high: float, *, exclusive: bool = False) -> AfterValidator:
     def check(value: float | Curve) -> float | Curve:
         for number in value.values if isinstance(value, Curve) else [value]:
-            if not 0 <= number <= high:
+            if not 0 <= number <= high or (exclusive and number == high):
                 got = f", got {number:g}" if isinstance(value, Curve) else ""
-                raise ValueError(f"expected a number from 0 to {high:g}{got}")
+                end = "to below" if exclusive else "to"
+                raise ValueError(f"expected a number from 0 {end} {high:g}{got}")
         return value
 
     return AfterValidator(check)
@@ -79,10 +80,10 @@ _NumberOrCurve = Annotated[
     Annotated[float, Tag("number")] | Annotated[Curve, Tag("curve")], Discriminator(_kind_of_value)
 ]
 Rate = Annotated[
-    _NumberOrCurve, _at_most(10), AfterValidator(_moves), Field(json_schema_extra={"range": "> 0, ≤ 10"})
+    _NumberOrCurve, _up_to(10), AfterValidator(_moves), Field(json_schema_extra={"range": "> 0, ≤ 10"})
 ]
 """A learning rate; a curve may begin or end at 0."""
-Decay = Annotated[_NumberOrCurve, _at_most(0.999999), Field(json_schema_extra={"range": "≥ 0, < 1"})]
+Decay = Annotated[_NumberOrCurve, _up_to(1, exclusive=True), Field(json_schema_extra={"range": "≥ 0, < 1"})]
 """A moment's decay."""
-Weight = Annotated[_NumberOrCurve, _at_most(1e6), Field(json_schema_extra={"range": "≥ 0, ≤ 1e+06"})]
+Weight = Annotated[_NumberOrCurve, _up_to(1e6), Field(json_schema_extra={"range": "≥ 0, ≤ 1e+06"})]
 """0 turns it off."""

@@ -66,7 +66,8 @@ def _locate(loc: Sequence[int | str], table: Mapping[str, Any]) -> tuple[list[st
             model = _branch(model, part)
             continue
         model = _field(model, part) or model
-        path.append(part if isinstance(part, str) and part.isprintable() else shown(part))
+        plain = isinstance(part, str) and part.isprintable() and len(part) <= 60
+        path.append(str(part) if plain else shown(part))
         here = here.get(part) if isinstance(here, Mapping) else None
     fields = model.model_fields if isinstance(model, type) and issubclass(model, BaseModel) else {}
     return path, list(fields)
