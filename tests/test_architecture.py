@@ -38,23 +38,34 @@ ROOMS: dict[str, str] = {
     "ema": "torch",
     "stream": "build data.order pixels recipe seeds | torch",
     "sampler": "build errors pixels recipe seeds | numpy torch",
-    "checkpoint": "errors files | pydantic safetensors torch",  # a recipe is a table to it
+    "archive": "errors files | pydantic safetensors torch",
+    "checkpoint": "archive errors | pydantic torch",  # a recipe is a table to it
     "state": "build checkpoint data ema errors recipe sampler step stream | torch",
     "probes": "recipe state step | torch",
     "runlog": "errors files recipe",
     "hardware": "_version errors | torch",
     "pictures": "errors files | numpy PIL",
+    "metrics": "errors seeds | numpy torch",  # features in, numbers out: knows no network and no file
+    "evaluator": "archive errors seeds | numpy pydantic torch",
+    "scorecard": (
+        "archive checkpoint data errors evaluator hardware metrics model runlog seeds state"
+        " | numpy pydantic torch torch_fidelity"
+    ),
     "loop": "checkpoint errors probes recipe runlog schedules state | torch",
     "watching": "loop pictures runlog seeds state",
     "model": "build checkpoint errors hardware recipe sampler | torch",
     "training": (
-        "checkpoint data errors files hardware loop model recipe runlog sampler state watching | torch"
+        "checkpoint data errors files hardware loop model recipe runlog sampler scorecard state watching"
+        " | torch"
     ),
+    "arena": "checkpoint errors files recipe runlog | matplotlib numpy",
+    "sweep": "arena errors files recipe runlog | optuna",
     "generation": "data errors model pictures",
     "tracking": "errors loop runlog state | torch",
-    "": "_version errors loop model recipe training",  # mulligan itself: imported when asked for
+    "": "_version errors loop model recipe scorecard training",  # mulligan itself: imported when asked for
     "cli": (
-        "_version data errors generation loop model recipe runlog state tracking training watching"
+        "_version arena data errors files generation hardware loop model pictures recipe runlog scorecard"
+        " state sweep tracking training watching"
         " | rich typer"
     ),
     "__main__": "cli",
@@ -64,6 +75,8 @@ LONG_FUNCTIONS = {"loop.train": "the loop reads top to bottom"}
 MANY_PARAMETERS = {
     "training.train": "the public function: one keyword for each thing a user may say of a run",
     "cli.train.train": "its parameters are the options of `mulligan train`",
+    "cli.arena.arena": "likewise",
+    "cli.arena.sweep": "likewise",
 }
 
 

@@ -422,6 +422,14 @@ CONTRADICTIONS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         {"stop": {"kind": "d-of-fake"}, "step": {"pack": 2}},
         ("stop.kind 'd-of-fake'", "step.pack is 2"),
     ),
+    "a plateau of cards that are never drawn": (
+        {"stop": {"kind": "plateau"}, "card": {"every": 0}},
+        ("stop.kind 'plateau'", "card.every is 0", "use 50000"),
+    ),
+    "a plateau of images where there are points": (
+        {"stop": {"kind": "plateau"}, "generator": {"output": "linear"}},
+        ("stop.kind 'plateau'", "use 'none' for points"),
+    ),
     "a batch that is not made of packs": (
         {"data": {"batch": 64}, "step": {"pack": 3}},
         ("data.batch 64", "packed by 3", "use 63"),

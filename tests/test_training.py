@@ -437,7 +437,7 @@ def test_a_disk_that_takes_no_more_ends_the_run_in_one_line(
             raise OSError(28, "No space left on device")
         sound(path, data)
 
-    monkeypatch.setattr("mulligan.checkpoint.write_atomically", full)
+    monkeypatch.setattr("mulligan.archive.write_atomically", full)
     out = tmp_path / "run"
     code = command(
         "train", "mlp-relu", "--data", "digits", "--steps", 9, "--out", out, "--set", "checkpoint.every=128"

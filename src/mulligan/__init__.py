@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mulligan.loop import Progress
     from mulligan.model import Model, load
     from mulligan.recipe import Recipe
+    from mulligan.scorecard import Scorecard, evaluate
     from mulligan.training import Run, resume, train
 
 __all__ = [
@@ -27,8 +28,10 @@ __all__ = [
     "Recipe",
     "Run",
     "RunError",
+    "Scorecard",
     "UserError",
     "__version__",
+    "evaluate",
     "load",
     "resume",
     "train",
@@ -40,6 +43,8 @@ _HOMES = {
     "Progress": "loop",
     "Recipe": "recipe",
     "Run": "training",
+    "Scorecard": "scorecard",
+    "evaluate": "scorecard",
     "resume": "training",
     "train": "training",
 }

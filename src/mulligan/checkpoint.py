@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,18 +13,16 @@ from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 
+from mulligan import archive
+from mulligan.archive import MAX_HEADER, fault
 from mulligan.errors import UserError, first_line
-from mulligan.files import write_atomically
 
 SCHEMA = 1
 FOLDER = "checkpoints"
+BEST = "best.safetensors"
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # what Adam keeps for each parameter
-MAX_HEADER = 2 << 20  # bytes: several times what a thousand class names and a thousand tensors take
-
 
 Count = Annotated[int, Field(ge=0, le=10**15)]
 Side = Annotated[int, Field(ge=1, le=1024)]
@@ -55,6 +55,33 @@ class AboutData(_Header):
     class_names: Annotated[tuple[str, ...], Field(max_length=1000)] = ()
 
 
+class Scores(_Header):
+    """What the light scorecards have said so far.
+
+    Attributes:
+        images: When the best was drawn.
+        frechet: Its Fréchet distance.
+        bar: The lower end of its interval: what a later card must beat to be an improvement that
+            chance does not explain.
+        cards_since: Cards since the last such improvement.
+    """
+
+    images: Count
+    frechet: float
+    bar: float
+    cards_since: Count = 0
+
+    def after(self, images: int, frechet: float, low: float) -> Scores:
+        """Return what is known after one more card."""
+        improved = frechet < self.bar
+        return Scores(
+            images=images if frechet < self.frechet else self.images,
+            frechet=min(frechet, self.frechet),
+            bar=low if improved else self.bar,
+            cards_since=0 if improved else self.cards_since + 1,
+        )
+
+
 class Meta(_Header):
     """What a checkpoint says of itself.
 
@@ -64,6 +91,7 @@ class Meta(_Header):
         seconds: Time spent training.
         seed: The run's seed.
         stopped: Why the recipe's stop rule ended the run, if it did.
+        scores: What its light scorecards have said; None before the first.
         recipe: The resolved recipe, as in its TOML.
     """
 
@@ -73,6 +101,7 @@ class Meta(_Header):
     seconds: Annotated[float, Field(ge=0)]
     seed: Count
     stopped: Annotated[str, Field(max_length=1000)] | None = None
+    scores: Scores | None = None
     data: AboutData
     recipe: dict[str, Any]
 
@@ -102,7 +131,7 @@ def about_data(**values: Any) -> AboutData:
         about = AboutData(**values)
         about.model_dump_json()
     except ValidationError as error:
-        raise UserError(f"{values['name']}: {_fault(error)}") from None
+        raise UserError(f"{values['name']}: {fault(error)}") from None
     except ValueError:
         raise UserError(f"{values['name']}: its name, or a class's, is not Unicode") from None
     return about
@@ -131,10 +160,7 @@ def write(run: Path, tensors: Mapping[str, Tensor], meta: Meta) -> Path:
     folder = run / FOLDER
     folder.mkdir(exist_ok=True)
     path = folder / f"{meta.images:012d}.safetensors"
-    header = {"mulligan": header_of(meta)}
-    # A copy on the CPU of each, since safetensors refuses tensors that share memory.
-    whole = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
-    write_atomically(path, save(whole, header))
+    archive.write(path, tensors, header_of(meta))
     return path
 
 
@@ -144,25 +170,10 @@ def read(path: Path, *, prefixes: tuple[str, ...] = ("",)) -> Checkpoint:
     Raises:
         UserError: not a checkpoint, cut short, or written by another version's schema.
     """
-    try:
-        _check_header(path)
-        with safe_open(path, framework="pt") as file:
-            meta = _meta(path, (file.metadata() or {}).get("mulligan"))
-            tensors = {name: file.get_tensor(name) for name in file.keys() if name.startswith(prefixes)}  # noqa: SIM118
-    except UserError:
-        raise
-    except (OSError, SafetensorError, ValueError, RuntimeError, TypeError, KeyError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise UserError(f"{path}: cannot be read as a checkpoint: {first_line(reason)}") from None
+    with archive.opened(path, "a checkpoint") as file:
+        meta = _meta(path, archive.header_text(file))
+        tensors = {name: file.get_tensor(name) for name in file.keys() if name.startswith(prefixes)}  # noqa: SIM118
     return Checkpoint(path, tensors, meta)
-
-
-def _check_header(path: Path) -> None:
-    """Refuse a header that claims to be huge before anything parses it."""
-    with path.open("rb") as file:
-        size = int.from_bytes(file.read(8), "little")
-    if size > MAX_HEADER:
-        raise UserError(f"{path}: cannot be read as a checkpoint: it claims a header of {size:,} bytes")
 
 
 def _meta(path: Path, text: str | None) -> Meta:
@@ -182,15 +193,26 @@ def _meta(path: Path, text: str | None) -> Meta:
         meta = Meta.model_validate(table)
         meta.model_dump_json()
     except ValidationError as error:
-        raise UserError(f"{path}: its header is wrong: {_fault(error)}") from None
+        raise UserError(f"{path}: its header is wrong: {fault(error)}") from None
     except ValueError:
         raise UserError(f"{path}: its header holds text that is not Unicode") from None
     return meta
 
 
-def _fault(error: ValidationError) -> str:
-    fault = error.errors(include_url=False, include_input=False)[0]
-    return f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
+def keep_as_best(run: Path, path: Path) -> None:
+    """Give a checkpoint the name ``checkpoints/best.safetensors`` as well.
+
+    Raises:
+        OSError: the disk took no more; the best before it is still there.
+    """
+    best = run / FOLDER / BEST
+    temporary = best.with_name(f".{BEST}.{os.getpid()}.tmp")
+    temporary.unlink(missing_ok=True)
+    try:
+        os.link(path, temporary)
+    except OSError:  # a file system without links
+        shutil.copyfile(path, temporary)
+    temporary.replace(best)
 
 
 def history(run: Path) -> list[Path]:
@@ -207,6 +229,8 @@ def find(source: Path) -> Path:
     """
     if source.is_file():
         return source
+    if source.name == Path(BEST).stem and source.with_name(BEST).is_file():
+        return source.with_name(BEST)
     if not source.exists():
         raise UserError(f"{source}: no such run directory or checkpoint")
     checkpoints = history(source)

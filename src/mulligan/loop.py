@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from mulligan import checkpoint, probes
+from mulligan.checkpoint import Scores
 from mulligan.errors import RunError
 from mulligan.recipe import Cadence
 from mulligan.runlog import Row, RunLog
@@ -21,10 +22,13 @@ from mulligan.state import State
 
 TICK = 0.25  # seconds between two refreshes of the live progress
 FRAMES = 40  # of the time lapse, over the budget
+INTERRUPTED, TIME_UP, ASKED = "interrupted", "the time is up", "the caller asked to stop"
+PAUSES = (INTERRUPTED, TIME_UP, ASKED)  # after these a run is meant to go on
 
 STOPS: dict[str, Callable[[Any, State, dict[str, float]], str | None]] = {
     "none": lambda _rule, _state, _measured: None,
     "d-of-fake": probes.d_of_fake_stop,
+    "plateau": probes.plateau_stop,
 }
 
 
@@ -42,6 +46,7 @@ class Progress:
         g_loss: G's.
         d_real: Mean D(x) of the last reals, in 0..1; the mean score where the objective has none.
         d_fake: Mean D(G(z)) of the last fakes, likewise.
+        frechet: The Fréchet distance on the last light scorecard; None before the first.
     """
 
     images: int
@@ -53,6 +58,7 @@ class Progress:
     g_loss: float
     d_real: float
     d_fake: float
+    frechet: float | None = None
 
 
 class Observer(Protocol):
@@ -63,6 +69,9 @@ class Observer(Protocol):
 
     def picture(self, state: State) -> None:
         """Draw what the recipe's ``samples`` asks for."""
+
+    def card(self, state: State) -> Row:
+        """Measure a light scorecard; empty where nothing can judge these images."""
 
     def frame(self, state: State) -> None:
         """Draw a frame of the time lapse."""
@@ -89,9 +98,9 @@ def train(state: State, run: Path, observer: Observer) -> str:
     if not checkpoint.history(run):
         _save(state, run)
     checkpoint.thin(run, recipe.checkpoint.keep)  # a kill may have come between saving and thinning
-    saved_at = state.images
+    saved_at = carded_at = state.images
     unspent = state.images < budget.images and state.steps < last_step
-    reason = state.stopped or (None if unspent else "the budget was spent before")
+    reason = state.stopped or (None if unspent else "the budget was spent before: --images N goes on")
     try:
         while reason is None:
             # One update of both networks
@@ -123,6 +132,14 @@ def train(state: State, run: Path, observer: Observer) -> str:
             if due(frames, before, state.images):
                 observer.frame(state)
 
+            # Scorecard, and the best checkpoint by it
+            if due(recipe.card, before, state.images):
+                carded_at = state.images
+                if _card(state, log, meter, observer):
+                    log.sync()
+                    checkpoint.keep_as_best(run, _save(state, run))
+                    saved_at = state.images
+
             # Checkpoint
             if due(Cadence(every=recipe.checkpoint.every), before, state.images):
                 log.sync()
@@ -133,15 +150,21 @@ def train(state: State, run: Path, observer: Observer) -> str:
             if state.images >= budget.images or state.steps >= last_step:
                 reason = reason or "the budget is spent"
             elif state.seconds >= deadline:
-                reason = reason or "the time is up"
+                reason = reason or TIME_UP
             else:
                 reason = reason or observer.asks_to_stop(lambda: meter.progress(state))
             if meter.ticks():
                 observer.tick(meter.progress(state))
-        # Leave the last state behind
-        if saved_at != state.images:
+        # Leave the last state behind, judged like the others
+        is_best = False
+        judged = 0 < recipe.card.every <= state.images and reason != INTERRUPTED
+        if judged and carded_at != state.images:
+            is_best = _card(state, log, meter, observer)
+        if saved_at != state.images or is_best:
             log.sync()
-            _save(state, run)
+            last = _save(state, run)
+            if is_best:
+                checkpoint.keep_as_best(run, last)
     finally:
         log.close()
     return reason
@@ -155,6 +178,7 @@ class Meter:
         self._next_tick = 0.0
         self._window = (state.seconds, state.images)
         self._rate = 0.0
+        self.frechet: float | None = None
 
     def seconds(self) -> float:
         """Time spent training by now, over all sessions."""
@@ -188,6 +212,7 @@ class Meter:
             g_loss=float(g.loss),
             d_real=float(answer(d.real_logits).mean()),
             d_fake=float(answer(d.fake_logits).mean()),
+            frechet=self.frechet,
         )
 
 
@@ -201,16 +226,44 @@ def _row(progress: Progress, measured: dict[str, float]) -> Row:
         "d_real": progress.d_real,
         "d_fake": progress.d_fake,
         **measured,
-        "time": {
-            "seconds": round(progress.seconds, 3),
-            "images_per_second": round(progress.images_per_second, 1),
-        },
+        "time": _time(progress),
     }
 
 
-def _save(state: State, run: Path) -> None:
-    checkpoint.write(run, state.tensors(), state.meta())
+def _time(progress: Progress) -> Row:
+    return {
+        "seconds": round(progress.seconds, 3),
+        "images_per_second": round(progress.images_per_second, 1),
+    }
+
+
+def _card(state: State, log: RunLog, meter: Meter, observer: Observer) -> bool:
+    """Log a light scorecard, and tell whether no earlier one was as good."""
+    card = observer.card(state)
+    if not card:
+        return False
+    progress = meter.progress(state)
+    row = {"images": state.images, "step": state.steps, "card": card, "time": _time(progress)}
+    log.write(row)
+    if "frechet" not in card:
+        observer.row(row, progress)
+        return False
+    frechet, low = float(card["frechet"]), float(card["frechet_low"])
+    before = state.scores
+    state.scores = (
+        before.after(state.images, frechet, low)
+        if before
+        else Scores(images=state.images, frechet=frechet, bar=low)
+    )
+    observer.row(row, replace(progress, frechet=frechet))
+    meter.frechet = frechet
+    return state.scores.images == state.images
+
+
+def _save(state: State, run: Path) -> Path:
+    path = checkpoint.write(run, state.tensors(), state.meta())
     checkpoint.thin(run, state.recipe.checkpoint.keep)
+    return path
 
 
 def first_not_finite(state: State) -> str | None:

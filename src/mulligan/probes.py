@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import torch
 
-from mulligan.recipe import DOfFakeStop
+from mulligan.recipe import DOfFakeStop, PlateauStop
 from mulligan.state import State
 from mulligan.step import GAN
 
@@ -68,3 +68,14 @@ def d_of_fake_stop(rule: DOfFakeStop, state: State, measured: dict[str, float]) 
     if rule.low < value < rule.high:
         return f"D(G(z)) = {value:.3f} lies between {rule.low:g} and {rule.high:g}"
     return None
+
+
+def plateau_stop(rule: PlateauStop, state: State, _measured: dict[str, float]) -> str | None:
+    """Say why to stop, if the scorecards have long ceased to improve by more than chance."""
+    scores = state.scores
+    if scores is None or state.images < rule.min_images or scores.cards_since < rule.cards:
+        return None
+    return (
+        f"no card of the last {scores.cards_since} improved on the Fréchet distance {scores.frechet:.3g} "
+        f"at {scores.images:,} images"
+    )

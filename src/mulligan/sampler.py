@@ -8,6 +8,7 @@ what was not asked for is cut off.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -83,13 +84,23 @@ class Sampler:
                 path.append(_between(a, b, t, spherical=self.recipe.latent.law == "normal"))
         steps = torch.stack(path).float()
         wanted = self.labels(len(steps), [label] if self.classes else None)
-        y = None if wanted is None else torch.from_numpy(wanted)
-        return np.concatenate(
-            [
-                self._render_padded(steps[i : i + CHUNK], None if y is None else y[i : i + CHUNK])
-                for i in range(0, len(steps), CHUNK)
-            ]
-        )
+        return self._render_all(steps, None if wanted is None else torch.from_numpy(wanted))
+
+    def walks(self, n: int, steps: int, seed: int = 0) -> Images:
+        """Walk between ``n`` pairs of latents as ``interpolate`` does: uint8 ``[n, steps, C, H, W]``.
+
+        A conditional generator keeps to one label in each walk, i mod K in walk i.
+        """
+        ends = torch.cat([self._latents(seed, chunk) for chunk in range(math.ceil(2 * n / CHUNK))]).double()
+        spherical = self.recipe.latent.law == "normal"
+        t = torch.linspace(0, 1, steps, dtype=torch.float64)
+        path = torch.stack(
+            [_between(ends[2 * i], ends[2 * i + 1], s, spherical=spherical) for i in range(n) for s in t]
+        ).float()
+        wanted = self.labels(n)
+        y = None if wanted is None else torch.from_numpy(np.repeat(wanted, steps))
+        drawn = self._render_all(path, y)
+        return drawn.reshape(n, steps, *drawn.shape[1:])
 
     @torch.no_grad()
     def render(self, z: Tensor, y: Tensor | None = None) -> Images:
@@ -106,6 +117,14 @@ class Sampler:
         rng = torch.Generator().manual_seed(seeds.derive(seed, "sample", chunk))
         return build.latents(self.recipe.latent, CHUNK, rng, torch.float32)
 
+    def _render_all(self, z: Tensor, y: Tensor | None) -> Images:
+        return np.concatenate(
+            [
+                self._render_padded(z[i : i + CHUNK], None if y is None else y[i : i + CHUNK])
+                for i in range(0, len(z), CHUNK)
+            ]
+        )
+
     def _render_padded(self, z: Tensor, y: Tensor | None) -> Images:
         """Render a whole chunk, whatever was asked for, and cut."""
         n = len(z) if y is None else len(y)
@@ -118,7 +137,7 @@ def _between(a: Tensor, b: Tensor, t: Tensor, *, spherical: bool) -> Tensor:
     if not spherical:
         return torch.lerp(a, b, t)
     angle = torch.acos((a @ b / (a.norm() * b.norm())).clamp(-1, 1))
-    if angle < 1e-6:
+    if torch.sin(angle) < 1e-6:  # the same, or opposite: there is no one way round
         return torch.lerp(a, b, t)
     return (torch.sin((1 - t) * angle) * a + torch.sin(t * angle) * b) / torch.sin(angle)
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mulligan import build, checkpoint
-from mulligan.checkpoint import AboutData, Checkpoint, Meta
+from mulligan.checkpoint import AboutData, Checkpoint, Meta, Scores
 from mulligan.data.dataset import Dataset
 from mulligan.ema import EMA
 from mulligan.errors import UserError, first_line
@@ -29,6 +29,7 @@ class State:
         steps: Updates made.
         seconds: Time spent training, over all sessions.
         stopped: Why the recipe's stop rule ended the run, if it did.
+        scores: What the light scorecards have said so far; None before the first.
         update: What the last update saw.
     """
 
@@ -43,6 +44,7 @@ class State:
     steps: int = 0
     seconds: float = 0.0
     stopped: str | None = None
+    scores: Scores | None = None
     update: Update | None = None
 
     def advance(self) -> Update:
@@ -88,6 +90,7 @@ class State:
             seconds=round(self.seconds, 3),
             seed=self.seed,
             stopped=self.stopped,
+            scores=self.scores,
             data=self.about_data,
             recipe=self.recipe.model_dump(mode="json", exclude_none=True),
         )
@@ -111,7 +114,7 @@ class State:
         except (RuntimeError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{saved.path}: does not fit its run: {first_line(error)}") from None
         self.images, self.steps, self.seconds = saved.meta.images, saved.meta.steps, saved.meta.seconds
-        self.stopped = saved.meta.stopped
+        self.stopped, self.scores = saved.meta.stopped, saved.meta.scores
 
 
 def begin(

@@ -24,11 +24,11 @@ class TensorBoard:
 
     def begin(self, state: State, run: Path, note: str) -> None:
         """Open the event file."""
-        self._writer = self._open(str(run / "tensorboard"))
+        self._writer = self._open(str(run / "tensorboard"), purge_step=state.images + 1)
 
     def row(self, row: Row, progress: Progress) -> None:
         """Write every number of the row."""
-        numbers = {**row, **row["time"]}
+        numbers = {**row, **row.get("card", {}), **row["time"]}
         for name, value in numbers.items():
             if isinstance(value, int | float) and name != "images":
                 self._writer.add_scalar(name, value, row["images"])

@@ -13,19 +13,19 @@ from pathlib import Path
 
 import torch
 
-from mulligan import checkpoint, hardware, loop, runlog, state
+from mulligan import checkpoint, hardware, loop, runlog, scorecard, state
 from mulligan import data as data_room
 from mulligan import recipe as recipes
 from mulligan.checkpoint import Checkpoint
 from mulligan.data.dataset import Dataset
 from mulligan.errors import RunError, UserError
 from mulligan.files import write_atomically
-from mulligan.loop import Progress
+from mulligan.loop import INTERRUPTED, PAUSES, Progress
 from mulligan.model import Model, load
 from mulligan.recipe import Recipe
 from mulligan.sampler import Images
 from mulligan.state import State
-from mulligan.watching import INTERRUPTED, Callback, Console, Observer, signals
+from mulligan.watching import Callback, Console, Observer, signals
 
 MAX_SEED = 10**15
 
@@ -37,11 +37,13 @@ class Plan:
     Attributes:
         state: Both networks and their data, at the first moment.
         device: Where it will compute.
+        dataset: What it will be trained on.
         note: A sentence for the user where something was chosen for them, else empty.
     """
 
     state: State
     device: torch.device
+    dataset: Dataset
     note: str
 
     @property
@@ -109,10 +111,10 @@ def prepare(
         if isinstance(data, Dataset)
         else data_room.load(str(data), size=size, default_size=resolved.data.size)
     )
-    source = None if isinstance(data, Dataset) else str(data)
+    source = None if isinstance(data, Dataset) else _source(str(data), dataset.name)
     begun = state.begin(resolved, dataset, source=source, size=size, seed=seed, device=where)
     checkpoint.header_of(begun.meta())  # what could not be saved is refused before anything is written
-    return Plan(begun, where, dataset.note)
+    return Plan(begun, where, dataset, dataset.note)
 
 
 def train(
@@ -189,7 +191,7 @@ def resume(
     Args:
         run: The run directory.
         images: A new budget, in images from the start of the run; by default the original one.
-        minutes: Cut this session off after so many minutes.
+        minutes: Stop again after so many minutes.
         data: Where the data is now, if not where it was.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         accept_changes: Go on although ``recipe.toml`` or the data have changed.
@@ -205,7 +207,7 @@ def resume(
     if checkpoint.find(directory) == directory:
         raise UserError(f"{directory}: resume takes the run directory, not one of its checkpoints")
     with runlog.lock(directory):
-        saved = checkpoint.read(checkpoint.find(directory))
+        saved = _latest(directory)
         recipe = _resumed_recipe(directory, saved, accept_changes)
         recipe = _with_budget(recipe, images, None, minutes, cut_off=False)
         if images is not None and images < saved.meta.images:
@@ -270,15 +272,33 @@ def _carry_out(
             for console in consoles:
                 console.begin(state, run, plan.note)
                 ending.callback(console.end)
-            observer = Observer(run, consoles, should_stop, signalled)
+            observer = Observer(run, consoles, should_stop, signalled, scorecard.Light(plan.dataset))
             reason = loop.train(state, run, observer)
-            observer.finish(state, interrupted=reason == INTERRUPTED)
+            observer.finish(state, paused=reason in PAUSES)
     except OSError as error:
         raise RunError(
             f"{run}: cannot be written: {error.strerror or error}: the last checkpoint is whole; "
             f"`mulligan resume {shlex.quote(str(run))}` goes on from it"
         ) from None
     return Run(run, reason, state.images, state.steps, state.seconds, reason == INTERRUPTED)
+
+
+def _source(data: str, name: str) -> str:
+    """Say where a resumed run, started from anywhere, finds the same data again."""
+    if data == "auto":
+        return name  # what auto chose: elsewhere it may choose another set
+    return data if data in data_room.DATASETS else str(Path(data).expanduser().absolute())
+
+
+def _latest(run: Path) -> Checkpoint:
+    """Read a run's last checkpoint; where it is damaged, say which one is left."""
+    path = checkpoint.find(run)
+    try:
+        return checkpoint.read(path)
+    except UserError as error:
+        others = checkpoint.history(run)[:-1]
+        hint = f": delete it to go on from {others[-1].name}" if others else ""
+        raise UserError(f"{error}{hint}") from None
 
 
 def _resumed_recipe(run: Path, saved: Checkpoint, accept_changes: bool) -> Recipe:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,12 +14,11 @@ from types import FrameType
 from typing import Protocol
 
 from mulligan import pictures, runlog, seeds
-from mulligan.loop import Progress
+from mulligan.loop import ASKED, INTERRUPTED, Progress
 from mulligan.runlog import Row
 from mulligan.state import State
 
 POINTS = 2048
-INTERRUPTED = "interrupted"
 
 
 class Console(Protocol):
@@ -66,6 +66,7 @@ class Observer:
     consoles: Sequence[Console]
     should_stop: Callable[[Progress], bool] | None
     signalled: Callable[[], bool]
+    judge: Callable[[State], Row]
     drawn_at: int = field(default=-1)
 
     def __post_init__(self) -> None:
@@ -86,7 +87,7 @@ class Observer:
         if self.signalled():
             return INTERRUPTED
         if self.should_stop and self.should_stop(progress()):
-            return "the caller asked to stop"
+            return ASKED
         return None
 
     def picture(self, state: State) -> None:
@@ -98,14 +99,18 @@ class Observer:
         pictures.save_png(self.run / runlog.SAMPLES / _file(state), pictures.draw(images, columns))
         self.drawn_at = state.images
 
+    def card(self, state: State) -> Row:
+        """Measure a light scorecard of the generator as it is now."""
+        return self.judge(state)
+
     def frame(self, state: State) -> None:
         """Draw a frame of the time lapse: always the same latents."""
         images = state.sampler().sample(_enough(state, 16))
         pictures.save_png(self.run / runlog.FRAMES / _file(state), pictures.draw(images))
 
-    def finish(self, state: State, *, interrupted: bool) -> None:
+    def finish(self, state: State, *, paused: bool) -> None:
         """Leave the grid and the time lapse; and the last picture, unless the run is to go on."""
-        if not interrupted:
+        if not paused:
             if self.drawn_at != state.images:
                 self.picture(state)
             self.frame(state)
@@ -137,7 +142,8 @@ def signals() -> Iterator[Callable[[], bool]]:
         received.set()
         for kind in kinds:
             signal.signal(kind, before[kind])
-        print("mulligan: finishing this step, then saving …", file=sys.stderr)
+        with contextlib.suppress(OSError):  # nobody may be reading any more, and print is not for handlers
+            os.write(2, "mulligan: finishing this step, then saving …\n".encode())
 
     for kind in kinds:
         signal.signal(kind, receive)

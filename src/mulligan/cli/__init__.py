@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from mulligan._version import __version__
-from mulligan.cli import data, generate, recipes, train
+from mulligan.cli import arena, data, evaluate, generate, recipes, train
 from mulligan.errors import RunError, UserError
 
 app = typer.Typer(
@@ -27,6 +27,10 @@ app.command()(train.train)
 app.command()(train.resume)
 app.command()(generate.generate)
 app.command()(generate.info)
+app.command()(evaluate.evaluate)
+app.command()(evaluate.reference)
+app.command()(arena.arena)
+app.command()(arena.sweep)
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(data.app, name="data")
 
@@ -68,6 +72,10 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         _fail(str(error), 2)
     except RunError as error:
         _fail(str(error), 1)
+    except (MemoryError, RuntimeError) as error:
+        if not _out_of_memory(error):
+            raise
+        _fail("out of memory: try a smaller data.batch, fewer images or smaller ones", 1)
     except (KeyboardInterrupt, typer.Abort):
         _fail("interrupted", 130)
     except BrokenPipeError:
@@ -77,6 +85,13 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         sys.exit(0)
     except OSError as error:
         _fail(f"cannot write: {error.strerror or error}", 1)
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Tell NumPy's, PyTorch's and a GPU's ways of saying so, without importing torch."""
+    return isinstance(error, MemoryError) or any(
+        word in f"{type(error).__name__} {error}" for word in ("OutOfMemoryError", "DefaultCPUAllocator")
+    )
 
 
 def _one_line(error: typer.TyperException) -> str:

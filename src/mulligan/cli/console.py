@@ -39,6 +39,8 @@ def describe(state: State, note: str) -> str:
 
 def line(row: Row) -> str:
     """Print a row of the log as the tutorials do: step, losses, and what else was measured."""
+    if "card" in row:
+        return _card_line(row)
     text = (
         f"step {row['step']:>7,}  images {row['images']:>11,}  D loss {row['d_loss']:.4f}  "
         f"G loss {row['g_loss']:.4f}  D(real) {row['d_real']:.3f}  D(fake) {row['d_fake']:.3f}"
@@ -48,6 +50,22 @@ def line(row: Row) -> str:
     if "d_of_fake" in row:
         text += f"  D(G(z)) {row['d_of_fake']:.3f}"
     return f"{text}  {row['time']['images_per_second']:,.0f} images/s"
+
+
+def _card_line(row: Row) -> str:
+    """Print a light scorecard."""
+    card = row["card"]
+    text = f"card {row['images']:>24,} images"
+    if "frechet" in card:
+        text += f"  Fréchet distance {card['frechet']:.4g}"
+        if card.get("frechet_floor"):
+            text += f" (real images {card['frechet_floor']:.2g})"
+        text += f"  precision {card['precision']:.2f}  recall {card['recall']:.2f}"
+    if "modes" in card:
+        text += f"  modes {card['modes']:g}  high quality {card['high_quality']:.1%}"
+    if card.get("missing"):
+        text += f"  missing classes: {', '.join(map(str, card['missing'][:10]))}"
+    return text
 
 
 class Plain:
@@ -111,6 +129,8 @@ class Live:
             f"D {progress.d_loss:.3f} G {progress.g_loss:.3f}  "
             f"D(real) {progress.d_real:.2f} D(fake) {progress.d_fake:.2f}"
         )
+        if progress.frechet is not None:
+            text += f"  Fréchet {progress.frechet:.3g}"
         self._bar.update(self._task, completed=progress.images, text=text)
 
     def end(self) -> None:

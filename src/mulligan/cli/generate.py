@@ -15,7 +15,10 @@ Source = Annotated[Path, typer.Argument(help="A run directory or a checkpoint fi
 def generate(
     source: Source,
     n: Annotated[
-        int | None, typer.Option("-n", min=1, help="How many images.  [default: as many as labels, or 64]")
+        int | None,
+        typer.Option(
+            "-n", min=1, max=10_000_000, help="How many images.  [default: as many as labels, or 64]"
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Image i of a seed is always the same.")] = 0,
     out: Annotated[
@@ -60,13 +63,14 @@ def info(source: Source) -> None:
     data = about.data
     colours, height, width = loaded.image_shape
     weights = sum(p.numel() for p in loaded.sampler.generator.parameters())
+    made = "points in a plane" if loaded.makes_points else f"uint8 images of {colours}×{height}×{width}"
     lines = {
         "checkpoint": str(loaded.path),
         "recipe": f"{recipe.name}, {recipe.title}" if recipe.title else recipe.name,
         "trained": f"{about.images:,} images, {about.steps:,} steps, {about.seconds:.1f} s",
         "seed": str(about.seed),
         "data": f"{data.name}, {data.images:,} images, sha256 {data.sha256[:16]}…",
-        "makes": f"uint8 images of {colours}×{height}×{width} from {recipe.latent.size} numbers",
+        "makes": f"{made} from {recipe.latent.size} numbers",
         "generator": f"{recipe.generator.kind}, {weights:,} weights",
         "objective": recipe.objective.kind,
     }

@@ -78,7 +78,7 @@ def resume(
     images: Annotated[
         int | None, typer.Option(min=1, help="A new budget, from the run's start.  [default: the original]")
     ] = None,
-    minutes: Annotated[float | None, typer.Option(help="Cut this session off after so many minutes.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Stop again after so many minutes.")] = None,
     data: Annotated[str | None, typer.Option(help="Where the data is now, if not where it was.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     accept_changes: Annotated[
@@ -116,6 +116,8 @@ def _consoles(quiet: bool, tensorboard: bool) -> list[Console]:
 
 
 def _report(run: Run, quiet: bool) -> int:
+    from mulligan.loop import PAUSES
+
     if quiet:
         print(run.directory)
     else:
@@ -127,5 +129,9 @@ def _report(run: Run, quiet: bool) -> int:
         print(f"go on:     mulligan resume {shlex.quote(str(run.directory))}")
         return 130
     if not quiet:
-        print(f"more:      mulligan generate {run.directory} -n 64 --out digits.png")
+        more = shlex.quote(str(run.directory))
+        if run.reason in PAUSES:
+            print(f"go on:     mulligan resume {more}")
+        print(f"more:      mulligan generate {more} -n 64 --out digits.png")
+        print(f"judge it:  mulligan evaluate {more}")
     return 0

@@ -38,7 +38,7 @@ def load(
     source: str,
     *,
     size: int | None = None,
-    default_size: int = 28,
+    default_size: int | None = 28,
     split: str = "train",
     fetch_missing: bool = True,
     progress: Progress | None = None,
@@ -52,7 +52,8 @@ def load(
             of IDX files named as MNIST's are, or an ``.npz`` file. A name goes before a path;
             ``./mnist`` is always a path.
         size: Height and width to bring the images to, 1..1024 pixels; None keeps the set's own.
-        default_size: The size where `size` is None and the set has none: folders and digits.
+        default_size: The size where `size` is None and the set has none: folders and digits. None
+            leaves a folder's images as they are, if they are squares of one size.
         split: ``train`` or ``test``, which only the IDX sets have.
         fetch_missing: Whether a named set that is not here is fetched.
         progress: Called with (done, in all or None): bytes of a fetch, or images of a folder.
@@ -63,12 +64,12 @@ def load(
     if split not in SPLITS:
         raise UserError(f"split {split!r} is not known{nearest(split, SPLITS)}")
     if source == "auto":
-        data = _load_auto(size or default_size, split, fetch_missing, progress)
+        data = _load_auto(size or default_size or 28, split, fetch_missing, progress)
     elif source in NAMED:
         data = _load_named(source, split, fetch_missing, progress)
     elif source == "digits":
         _only_train(source, split)
-        data = read_digits(size or default_size)
+        data = read_digits(size or default_size or 28)
     elif source in _POINTS:
         _only_train(source, split)
         if size is not None:
@@ -121,7 +122,7 @@ def _load_auto(size: int, split: str, fetch_missing: bool, progress: Progress | 
     return replace(read_digits(size), note=note)
 
 
-def _load_path(source: str, size: int, split: str, progress: Progress | None) -> Dataset:
+def _load_path(source: str, size: int | None, split: str, progress: Progress | None) -> Dataset:
     path = Path(source).expanduser()
     if path.is_dir():
         if any(find_file(path, file) for file in FILES):

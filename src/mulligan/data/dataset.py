@@ -9,6 +9,8 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from mulligan.errors import UserError
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -32,6 +34,31 @@ class Dataset:
     note: str = ""
     has_validation_head: bool = False
 
+    def __post_init__(self) -> None:
+        """Check what a caller handed over, so that nothing fails in the middle of a run."""
+        images, labels = np.asarray(self.images), self.labels
+        if images.ndim != 4 or images.dtype not in (np.uint8, np.float32) or min(images.shape) < 1:
+            raise UserError(
+                f"{self.name}: expected images uint8 [N, C, H, W], got {images.dtype} {list(images.shape)}"
+            )
+        if images.dtype == np.float32 and images.shape[1:] != (2, 1, 1):
+            raise UserError(f"{self.name}: expected uint8 0..255, got float32: multiply by 255 and cast")
+        object.__setattr__(self, "images", np.ascontiguousarray(images))
+        if labels is None:
+            return
+        labels = np.asarray(labels)
+        if labels.shape != (len(images),) or labels.dtype.kind not in "iu":
+            found = f"{labels.dtype} {list(labels.shape)}"
+            raise UserError(f"{self.name}: expected integer labels [{len(images)}], got {found}")
+        names = self.class_names or tuple(str(i) for i in range(int(labels.max()) + 1))
+        if not 0 <= labels.min() <= labels.max() < len(names):
+            raise UserError(
+                f"{self.name}: labels {labels.min()}..{labels.max()} for {len(names)} classes: "
+                f"expected 0..{len(names) - 1}"
+            )
+        object.__setattr__(self, "labels", labels.astype(np.int64))
+        object.__setattr__(self, "class_names", names)
+
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """(C, H, W)."""
@@ -47,9 +74,9 @@ class Dataset:
     def sha256(self) -> str:
         """Hash of shape, pixels and labels: the identity of the data in a run's records."""
         digest = hashlib.sha256(repr(self.images.shape).encode())
-        digest.update(np.ascontiguousarray(self.images).tobytes())
+        digest.update(np.ascontiguousarray(self.images).data)
         if self.labels is not None:
-            digest.update(np.ascontiguousarray(self.labels).tobytes())
+            digest.update(np.ascontiguousarray(self.labels).data)
         return digest.hexdigest()
 
     def __len__(self) -> int:

@@ -24,7 +24,7 @@ _GREY_MODES = ("1", "L", "LA")
 
 
 def read_folder(
-    path: str | Path, size: int, progress: Callable[[int, int | None], None] | None = None
+    path: str | Path, size: int | None, progress: Callable[[int, int | None], None] | None = None
 ) -> Dataset:
     """Read the PNG, JPEG, BMP and WebP images of a folder, in the order of their names.
 
@@ -36,7 +36,8 @@ def read_folder(
 
     Args:
         path: The folder. Links that lead out of it are refused.
-        size: Height and width of the images returned, 1..1024 pixels.
+        size: Height and width of the images returned, 1..1024 pixels; None keeps their own, which
+            must then be square and the same for all.
         progress: Called with (images read, images in all) after each image.
 
     Returns:
@@ -46,15 +47,21 @@ def read_folder(
         UserError: there is no image, one cannot be read or has more than 64 megapixels, images
             lie both beside and inside sub-folders, or the set would take more than 4 GiB.
     """
-    check_size(size)
+    if size is not None:
+        check_size(size)
     root = Path(path)
     files, labels, class_names = _list(root)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's, over odd metadata and sizes; the latter are checked here
         grey = True
+        sizes: dict[tuple[int, int], Path] = {}
         for file in files:
             with _open(file) as image:
                 grey = grey and _is_grey(image)
+                sizes.setdefault(image.size, file)
+        if size is None:
+            size = _common_side(sizes)
+            check_size(size)
         channels = 1 if grey else 3
         if len(files) * channels * size * size > MAX_BYTES:
             raise UserError(
@@ -105,7 +112,8 @@ def _entries(folder: Path, root: Path) -> tuple[list[Path], list[Path]]:
         raise UserError(f"{folder}: cannot be read: {error.strerror or error}") from None
     for entry in entries:
         is_folder = entry.is_dir()
-        if entry.name.startswith(".") or not (is_folder or entry.name.lower().endswith(SUFFIXES)):
+        is_image = entry.name.lower().endswith(SUFFIXES) and entry.is_file()  # not a pipe of that name
+        if entry.name.startswith(".") or not (is_folder or is_image):
             continue
         if entry.is_symlink() and not Path(entry.path).resolve().is_relative_to(root.resolve()):
             raise UserError(f"{entry.path}: a link that leads out of {root}, which is not followed")
@@ -129,6 +137,16 @@ def _open(file: Path) -> Iterator[Image.Image]:
     except Exception as error:
         # Pillow's decoders raise many kinds of exception over damaged files.
         raise UserError(f"{file}: not an image that can be read: {first_line(error)}") from None
+
+
+def _common_side(sizes: dict[tuple[int, int], Path]) -> int:
+    """Return the side that all images share, given one file of each size."""
+    (size, file), *others = sizes.items()
+    odd = next(iter([*others, *([(size, file)] if size[0] != size[1] else [])]), None)
+    if odd is not None:
+        (width, height), file = odd
+        raise UserError(f"{file}: is {width}×{height} pixels: expected {size[0]}×{size[0]}, as the first")
+    return size[0]
 
 
 def _is_grey(image: Image.Image) -> bool:

@@ -53,18 +53,20 @@ def read(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
 
 
 def overridden(table: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """Lay ``key=value`` overrides over a table, in their order.
+    """Lay ``key=value`` overrides over a table, all together.
+
+    They are joined first: a new ``kind`` clears the table's keys, not what another override says.
 
     Raises:
         UserError: one is not of that form.
     """
-    result = dict(table)
+    over: dict[str, Any] = {}
     for override in overrides:
         try:
-            result = merge(result, _parse_override(override))
+            over = merge(over, _parse_override(override))
         except RecursionError:
             raise UserError(f"--set {shown(override)}: nested too deeply for a recipe") from None
-    return result
+    return merge(table, over)
 
 
 def from_dict(table: Mapping[str, Any], where: str = "recipe") -> Recipe:

@@ -203,7 +203,7 @@ class Log(Cadence):
     """What is printed and written to log.jsonl."""
 
     every: CountOrOff = 25_000
-    """Images; 0: at the end only."""
+    """Images; 0: nothing is."""
     losses: Literal["training", "fresh"] = "training"
     """Of the update itself, or on fresh batches after it."""
 
@@ -225,6 +225,17 @@ class Samples(Cadence):
         if not all(1 <= side <= 64 for side in self.grid):
             raise ValueError("grid must be [rows, columns], each from 1 to 64")
         return self
+
+
+class Card(Cadence):
+    """A light scorecard while training; a run longer than one `every` ends with one."""
+
+    every: CountOrOff = 50_000
+    """Images; 0: none."""
+    most: Count = 100
+    """After so many cards, `every` doubles; and again whenever the run has doubled."""
+    n: Annotated[int, Field(ge=256, le=60_000)] = 2048
+    """Images drawn for each."""
 
 
 class CheckpointTable(Table):
@@ -262,7 +273,18 @@ class DOfFakeStop(Table):
         return self
 
 
-StopTable = Annotated[NoStop | DOfFakeStop, Field(discriminator="kind")]
+class PlateauStop(Table):
+    """Stop when the light scorecards have ceased to improve."""
+
+    kind: Literal["plateau"]
+    """By evidence, not by D(G(z))."""
+    cards: Annotated[int, Field(ge=2, le=10**6)] = 12
+    """Cards without one whose Fréchet distance lies below the interval of the best before."""
+    min_images: CountOrOff = 0
+    """Images before the rule is asked."""
+
+
+StopTable = Annotated[NoStop | DOfFakeStop | PlateauStop, Field(discriminator="kind")]
 
 
 _REACH: dict[Output, tuple[float, float]] = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0)}
@@ -292,6 +314,7 @@ class Recipe(Table):
     budget: Budget = Budget()
     log: Log = Log()
     samples: Samples = Samples()
+    card: Card = Card()
     checkpoint: CheckpointTable = CheckpointTable()
     stop: StopTable = NoStop()
 
@@ -319,6 +342,10 @@ class Recipe(Table):
             yield f"log.losses 'fresh' measures D(G(z)) of one image: not with {kind!r} and pack {pack}"
         if self.stop.kind == "d-of-fake" and pack > 1:
             yield f"stop.kind 'd-of-fake' looks at one image, step.pack is {pack}"
+        if self.stop.kind == "plateau" and not self.card.every:
+            yield "stop.kind 'plateau' reads the light scorecards, card.every is 0: use 50000"
+        if self.stop.kind == "plateau" and self.generator.output == "linear":
+            yield "stop.kind 'plateau' reads the Fréchet distance of images: use 'none' for points"
         if pack > 1 and self.data.batch % pack:
             near = max(1, round(self.data.batch / pack)) * pack
             yield f"data.batch {self.data.batch} cannot be packed by {pack}: use {near}"

@@ -1,0 +1,122 @@
+"""What the runs of a contest came to: means with intervals, a table, CSV and JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mulligan.arena.cells import Cell, Result
+from mulligan.files import write_atomically, write_json
+
+# 97.5 % quantiles of Student's t with 1, 2, … degrees of freedom
+STUDENT = (
+    12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622, 2.2281, 2.2010, 2.1788, 2.1604,
+    2.1448, 2.1314, 2.1199, 2.1098, 2.1009, 2.0930, 2.0860, 2.0796, 2.0739, 2.0687, 2.0639, 2.0595, 2.0555,
+    2.0518, 2.0484, 2.0452, 2.0423,
+)  # fmt: skip
+COLUMNS = ("frechet", "precision", "recall", "coverage", "class_kl", "missing", "seconds", "images")
+
+Outcome = tuple[Cell, list[Result]]
+
+
+def interval(values: Sequence[float]) -> tuple[float, float | None]:
+    """Return the mean and half the width of its 95 % interval by Student's t; None for a single value."""
+    mean = statistics.fmean(values)
+    n = len(values)
+    if n < 2:
+        return mean, None
+    quantile = STUDENT[n - 2] if n - 2 < len(STUDENT) else 1.96
+    return mean, quantile * statistics.stdev(values) / math.sqrt(n)
+
+
+def numbers(result: Result) -> dict[str, float]:
+    """Flatten a result: every metric, and what it took."""
+    found = {name: float(metric["value"]) for name, metric in result.card.get("metrics", {}).items()}
+    found["missing"] = float(len(result.card.get("missing_classes", ())))
+    found["seconds"], found["images"] = result.seconds, float(result.images)
+    if result.seconds > 0:
+        found["images_per_second"] = result.images / result.seconds
+    return found
+
+
+def summary(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
+    """Return, for each recipe and mark, the mean and interval of everything over the seeds."""
+    rows: list[dict[str, Any]] = []
+    marks = outcomes[0][0].marks if outcomes else ()
+    for name in dict.fromkeys(cell.name for cell, _ in outcomes):
+        for i, mark in enumerate(marks):
+            results = [found[i] for cell, found in outcomes if cell.name == name]
+            well = [numbers(result) for result in results if not result.failed]
+            metrics = {}
+            for metric in well[0] if well else ():
+                mean, half = interval([one[metric] for one in well if metric in one])
+                metrics[metric] = {"mean": mean, "half_width": half}
+            rows.append(
+                {
+                    "recipe": name,
+                    "mark": str(mark),
+                    "seeds": len(results),
+                    "failed": len(results) - len(well),
+                    "metrics": metrics,
+                }
+            )
+    return rows
+
+
+def table(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Lay a summary out for people: mean ± half the 95 % interval over seeds."""
+    cells = [["recipe", "at", "seeds", *COLUMNS]]
+    for row in rows:
+        line = [row["recipe"], row["mark"], f"{row['seeds'] - row['failed']}/{row['seeds']}"]
+        cells.append(line + [_written(row["metrics"].get(name)) for name in COLUMNS])
+    widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
+    aligned = [str.ljust, str.ljust, *[str.rjust] * (len(widths) - 2)]
+    return [
+        "  ".join(to(text, w) for to, text, w in zip(aligned, line, widths, strict=True)) for line in cells
+    ]
+
+
+def write(out: Path, outcomes: Sequence[Outcome], environment: dict[str, Any]) -> list[dict[str, Any]]:
+    """Write ``arena.json`` and ``arena.csv``; return the summary.
+
+    Raises:
+        OSError: they cannot be written.
+    """
+    rows = summary(outcomes)
+    flat = [
+        {"recipe": cell.name, "seed": cell.seed, "mark": str(mark), "failed": result.failed or ""}
+        | numbers(result)
+        for cell, results in outcomes
+        for mark, result in zip(cell.marks, results, strict=True)
+    ]
+    write_json(out / "arena.json", {"schema": 1, **environment, "runs": flat, "summary": rows})
+    write_atomically(out / "arena.csv", _csv(flat).encode())
+    return rows
+
+
+def _csv(rows: Sequence[dict[str, Any]]) -> str:
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _written(metric: dict[str, float | None] | None) -> str:
+    if metric is None:
+        return "–"
+    mean, half = metric["mean"], metric["half_width"]
+    assert mean is not None
+    return _short(mean) + ("" if half is None else f" ± {_short(half)}")
+
+
+def _short(value: float) -> str:
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.3g}"

@@ -1,0 +1,89 @@
+"""A number with its 95 % interval."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from mulligan.errors import UserError
+
+Floats = npt.NDArray[np.float64]
+
+GROUPS = 20  # of a jackknife
+NORMAL = 1.959964  # 97.5 % quantile of the normal distribution
+STUDENT = 2.093024  # of Student's t with 19 degrees of freedom, a jackknife's of 20 groups
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value, and the ends of its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def around(value: float, half: float, *, least: float = -math.inf) -> Estimate:
+    """Return a symmetric interval, cut off at the least value that is possible."""
+    return Estimate(value, max(least, value - half), value + half)
+
+
+def jackknife(whole: float, without: Sequence[float], *, least: float = -math.inf) -> Estimate:
+    """Return the interval of a statistic from its values without each of G groups of the sample.
+
+    Delete-a-group jackknife: variance (G − 1)/G Σ (θ₍g₎ − θ̄)² (Efron and Stein 1981), with
+    Student's t.
+    """
+    values = np.asarray(without, np.float64)
+    groups = len(values)
+    half = math.sqrt((groups - 1) / groups * float(((values - values.mean()) ** 2).sum()))
+    return around(whole, (STUDENT if groups >= GROUPS else 3.0) * half, least=least)
+
+
+def groups_of(n: int) -> list[npt.NDArray[np.int64]]:
+    """Split 0..n-1 into up to 20 groups of at least two."""
+    return list(np.array_split(np.arange(n), max(2, min(GROUPS, n // 2))))
+
+
+def wilson(successes: int, n: int) -> Estimate:
+    """Return a share and its score interval (Wilson 1927), which holds near 0 and 1 too."""
+    share, z2 = successes / n, NORMAL**2
+    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
+    half = NORMAL * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n)) / (1 + z2 / n)
+    return Estimate(share, min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half)))
+
+
+def mean(values: Floats, *, least: float = -math.inf) -> Estimate:
+    """Return the mean of independent values, float64 ``[N]``, and its normal interval."""
+    half = NORMAL * float(values.std(ddof=1)) / math.sqrt(len(values))
+    return around(float(values.mean()), half, least=least)
+
+
+def checked(features: npt.ArrayLike, what: str = "features") -> Floats:
+    """Return features as float64 ``[N, D]``.
+
+    Raises:
+        UserError: another shape, fewer than two rows, or a number that is not finite.
+    """
+    array = np.asarray(features, np.float64)
+    if array.ndim != 2 or len(array) < 2 or array.shape[1] < 1:
+        raise UserError(f"{what}: expected [N, D] with N at least 2, got {list(array.shape)}")
+    if not np.isfinite(array).all():
+        raise UserError(f"{what}: a number is not finite")
+    return array
+
+
+def checked_pair(a: npt.ArrayLike, b: npt.ArrayLike) -> tuple[Floats, Floats]:
+    """Return two sets of features of the same D.
+
+    Raises:
+        UserError: as in ``checked``, or they are of different D.
+    """
+    left, right = checked(a, "generated features"), checked(b, "reference features")
+    if left.shape[1] != right.shape[1]:
+        raise UserError(f"features of {left.shape[1]} and of {right.shape[1]} numbers cannot be compared")
+    return left, right

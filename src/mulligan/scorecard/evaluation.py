@@ -1,0 +1,256 @@
+"""From a source to its scorecard."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from mulligan import data as data_room
+from mulligan import hardware
+from mulligan.data.dataset import Dataset
+from mulligan.errors import UserError
+from mulligan.evaluator import Judged
+from mulligan.metrics import memory, path
+from mulligan.metrics.estimate import NORMAL, Estimate, wilson
+from mulligan.model import Model
+from mulligan.scorecard import measure, toys, warnings
+from mulligan.scorecard.card import Metric, NearCopies, Scorecard, warn_of_copies, warn_of_missing
+from mulligan.scorecard.inception import inception_distances
+from mulligan.scorecard.reference import SHIPPED, Reference, find, profile
+from mulligan.scorecard.source import Samples, as_shape, read
+from mulligan.scorecard.transfer import learn_from
+
+WALKS, STOPS = 64, 17  # latent walks, and images on each
+SHOWN = 8  # pairs in the picture of nearest neighbours
+
+
+def evaluate(
+    source: str | Path,
+    *,
+    reference: str | Path | None = None,
+    n: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    thorough: bool = True,
+) -> Scorecard:
+    """Judge a generator's images, or any others, against real ones.
+
+    Args:
+        source: A run directory, a checkpoint, a folder of images, an ``.npz`` file, or a set's name.
+        reference: ``mnist``, ``ring-8``, ``grid-25``, ``stacked-mnist``, or a folder that
+            ``mulligan reference`` made; None takes what the source was trained on.
+        n: How many images; 10,000 of a generator without it, and all of a folder or file.
+        seed: Of the generator's images.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        thorough: Whether to train a classifier on the images as well, the slowest row.
+
+    Raises:
+        UserError: there is no such source or reference, or they do not fit each other.
+    """
+    where = str(hardware.device(device))
+    wanted = None if reference is None else str(reference)
+    found = None if wanted is None or _is_toy(wanted) else find(wanted)  # refused before anything is drawn
+    samples = read(source, n, seed, device)
+    wanted = wanted or _chosen(samples, source)
+    if wanted in toys.PLANES:
+        return toys.judge_points(samples, wanted)
+    if wanted == toys.STACKED:
+        return toys.judge_stacked(samples, find("mnist").evaluator, where)
+    return judge(samples, found or find(wanted), source, seed=seed, device=where, thorough=thorough)
+
+
+def judge(
+    samples: Samples,
+    reference: Reference,
+    source: str | Path,
+    *,
+    seed: int = 0,
+    device: str = "cpu",
+    thorough: bool = True,
+) -> Scorecard:
+    """Fill in a whole card; rows that need images that are not here say so.
+
+    Without ``thorough`` no classifier is trained on the images.
+
+    Raises:
+        UserError: the images do not fit the reference.
+    """
+    if samples.are_points:
+        raise UserError(f"{source}: points in a plane: use --reference ring-8 or grid-25")
+    images = as_shape(samples.images, reference.evaluator.about.image_shape, source)
+    judged = reference.evaluator.judge(images, device)
+    found = measure.compare(judged, reference, seed)
+    absent: dict[str, str] = {}
+    copies = _remember(images, reference, found, absent)
+    asked = _asked_labels(samples, judged, found)
+    if thorough:
+        _train_on(images, asked, reference, found, absent)
+    _walk(samples.model, reference, found, absent, seed, device)
+    floors = {"memorisation": 0.5, "path_length": 1.0}
+    metrics = {
+        name: Metric.of(estimate, floors.get(name, reference.floor(name, len(images))))
+        for name, estimate in found.items()
+    }
+    histogram, missing = measure.missing(judged, reference)
+    about = reference.evaluator.about
+    return Scorecard(
+        reference=reference.about.name,
+        n=len(images),
+        evaluator={"name": about.name, "version": about.version, "sha256": reference.evaluator.sha256},
+        metrics=metrics,
+        class_histogram=histogram,
+        missing_classes=missing,
+        near_copies=copies,
+        warnings=[
+            *warn_of_missing(missing, about.class_names),
+            *(warn_of_copies(copies) if copies else []),
+            *warnings.of_all(metrics, profile(images), reference, measure.repeated(images), len(images)),
+        ],
+        absent=absent,
+    )
+
+
+def neighbours(
+    source: str | Path, reference: str | Path, n: int | None = None, seed: int = 0
+) -> npt.NDArray[np.uint8]:
+    """Return the images closest to a training image, each followed by it: uint8 ``[2·8, C, H, W]``."""
+    samples, known = read(source, n, seed), find(reference)
+    images = as_shape(samples.images, known.evaluator.about.image_shape, source)
+    training = known.training().images
+    _, ratio, index = memory.nearest(images.reshape(len(images), -1), training.reshape(len(training), -1))
+    closest = np.argsort(ratio, kind="stable")[:SHOWN]
+    pairs = np.stack([images[closest], training[index[closest]]], 1)
+    return pairs.reshape(-1, *images.shape[1:])
+
+
+def with_inception(
+    card: Scorecard,
+    source: str | Path,
+    *,
+    n: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    weights: str | None = None,
+) -> Scorecard:
+    """Add the distances by the Inception network, which need the reference's test images.
+
+    Raises:
+        UserError: the images, the package or its weights are not here.
+    """
+    if card.reference not in SHIPPED:
+        raise UserError(f"--inception: goes with --reference {SHIPPED[0]}, not {card.reference}")
+    real = _test_images(find(card.reference)).images
+    images = read(source, n, seed, device).images
+    found = inception_distances(images, real, device=str(hardware.device(device)), weights=weights)
+    doubt = NORMAL * found["inception_kid_std"]
+    fid, kid = found["inception_fid"], found["inception_kid"]
+    rows = {
+        "inception_fid": Metric(fid, fid, fid, None),  # the library gives no interval
+        "inception_kid": Metric(kid, kid - doubt, kid + doubt, None),
+    }
+    return replace(card, metrics={**card.metrics, **rows})
+
+
+def _is_toy(name: str) -> bool:
+    return name in toys.PLANES or name == toys.STACKED
+
+
+def suited(data: str, sha256: str) -> str:
+    """Return the reference in the package for a set that a generator was trained on.
+
+    Raises:
+        UserError: there is none.
+    """
+    if _is_toy(data) or data in SHIPPED:
+        return data
+    if find("mnist").matches(sha256):
+        return "mnist"
+    raise UserError(
+        f"trained on {data}: `mulligan reference {data} --out FOLDER` makes what it can be judged by, "
+        "--reference FOLDER; --reference mnist judges it as MNIST's digits"
+    )
+
+
+def _chosen(samples: Samples, source: str | Path) -> str:
+    """Choose the reference: what a generator was trained on; for files, mnist."""
+    if samples.model is None:
+        return samples.data if _is_toy(samples.data) else "mnist"
+    try:
+        return suited(samples.data, samples.model.about.data.sha256)
+    except UserError as error:
+        raise UserError(f"{source}: {error}") from None
+
+
+def _remember(
+    images: npt.NDArray[np.uint8], reference: Reference, found: dict[str, Estimate], absent: dict[str, str]
+) -> NearCopies | None:
+    """Look for training images among the samples."""
+    try:
+        training = reference.training().images
+    except UserError as error:
+        absent["memorisation"] = str(error)
+        return None
+    flat = images.reshape(len(images), -1)
+    distances, ratio, _ = memory.nearest(flat, training.reshape(len(training), -1))
+    found["memorisation"] = memory.closeness(distances, reference.held_out)
+    count, of = reference.about.near_copies or (0, 1)
+    return NearCopies(int(memory.near_copies(ratio).sum()), len(images), count / of, of)
+
+
+def _asked_labels(
+    samples: Samples, judged: Judged, found: dict[str, Estimate]
+) -> npt.NDArray[np.int64] | None:
+    """Return what each image was meant to be, or else what the evaluator takes it for."""
+    if judged.probabilities is None:
+        return None
+    asked = samples.labels
+    if asked is None or asked.max() >= judged.probabilities.shape[1]:
+        return judged.labels
+    found["label_agreement"] = wilson(int((judged.labels == asked).sum()), len(asked))
+    return asked
+
+
+def _train_on(
+    images: npt.NDArray[np.uint8],
+    labels: npt.NDArray[np.int64] | None,
+    reference: Reference,
+    found: dict[str, Estimate],
+    absent: dict[str, str],
+) -> None:
+    """Measure what a classifier can learn from the images."""
+    if labels is None:
+        absent["train_on_synthetic"] = "the evaluator knows no classes"
+        return
+    try:
+        test = _test_images(reference)
+    except UserError as error:
+        absent["train_on_synthetic"] = str(error)
+        return
+    found["train_on_synthetic"] = learn_from(images, labels, test)
+
+
+def _test_images(reference: Reference) -> Dataset:
+    """Load real images that no generator was trained on."""
+    reference.training()  # refuses a set that has changed
+    assert reference.about.source is not None
+    return data_room.load(reference.about.source, split="test", fetch_missing=False)
+
+
+def _walk(
+    model: Model | None,
+    reference: Reference,
+    found: dict[str, Estimate],
+    absent: dict[str, str],
+    seed: int,
+    device: str,
+) -> None:
+    """Measure how straight the way from one image to another is."""
+    if model is None:
+        absent["path_length"] = "files have no latents to walk between"
+        return
+    drawn = model.sampler.walks(WALKS, STOPS, seed)
+    features = reference.evaluator.judge(drawn.reshape(-1, *drawn.shape[2:]), device).features
+    found["path_length"] = path.path_length(features.reshape(WALKS, STOPS, -1), reference.about.unit)

@@ -1,0 +1,60 @@
+"""What a user would want to be told before they trust a set of images."""
+
+from __future__ import annotations
+
+from mulligan.scorecard.card import Metric, Warning
+from mulligan.scorecard.reference import Profile, Reference
+
+
+def of_range(found: Profile, real: Profile) -> list[Warning]:
+    """Warn of pixels that span another range than real ones do: a wrong scale, or black for white."""
+    span = real.high - real.low
+    text = (
+        f"the darkest, brightest and mean pixel are {found.low:.0f}, {found.high:.0f} and "
+        f"{found.mean:.0f} of 255, in real images {real.low:.0f}, {real.high:.0f} and {real.mean:.0f}"
+    )
+    inverted = abs(255 - found.mean - real.mean) < abs(found.mean - real.mean) / 2
+    if inverted:
+        return [Warning("wrong-range", f"{text}: black and white look exchanged")]
+    if found.high - found.low < 0.6 * span or found.low > real.low + 0.2 * span:
+        return [Warning("wrong-range", f"{text}: were they scaled to another range?")]
+    return []
+
+
+def of_fidelity(metrics: dict[str, Metric]) -> list[Warning]:
+    """Warn when images do not look like real ones."""
+    precision, frechet = metrics["precision"], metrics["frechet"]
+    reasons = []
+    if precision.high < 0.75 * (precision.floor or 0):
+        reasons.append(
+            f"precision {precision.value:.2f}: so many look real; of real ones {precision.floor:.2f}"
+        )
+    if frechet.floor is not None and frechet.low > 100 * frechet.floor:
+        reasons.append(
+            f"the Fréchet distance is {frechet.value / frechet.floor:,.0f} times that of real images"
+        )
+    return [Warning("low-fidelity", "; ".join(reasons))] if reasons else []
+
+
+def of_diversity(metrics: dict[str, Metric], repeated: int, n: int) -> list[Warning]:
+    """Warn when images are much alike."""
+    recall, reasons = metrics["recall"], []
+    if recall.high < 0.6 * (recall.floor or 0):
+        reasons.append(
+            f"recall {recall.value:.2f}: so much of what real images show occurs; "
+            f"in other real ones {recall.floor:.2f}"
+        )
+    if repeated > 0.01 * n:
+        reasons.append(f"{repeated:,} of {n:,} images repeat another exactly")
+    return [Warning("low-diversity", "; ".join(reasons))] if reasons else []
+
+
+def of_all(
+    metrics: dict[str, Metric], found: Profile, reference: Reference, repeated: int, n: int
+) -> list[Warning]:
+    """Return what pixels and features give reason to warn of."""
+    return [
+        *of_range(found, reference.about.pixels),
+        *of_fidelity(metrics),
+        *of_diversity(metrics, repeated, n),
+    ]
