@@ -1,6 +1,6 @@
 """Write docs/recipes-format.md from the schema of recipes.
 
-    python scripts/recipe_reference.py > docs/recipes-format.md
+python scripts/recipe_reference.py > docs/recipes-format.md
 """
 
 from __future__ import annotations

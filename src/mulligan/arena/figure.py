@@ -26,6 +26,7 @@ def draw(path: Path, outcomes: Sequence[tuple[Cell, list[Result]]]) -> None:
 
         matplotlib.use("Agg")
         from matplotlib import pyplot
+        from matplotlib.ticker import LogLocator, NullFormatter
     except ImportError:
         raise UserError("the figure needs an extra package: pip install 'mulligan[plot]'") from None
     figure, axes = pyplot.subplots(figsize=(8, 4.5), dpi=130)
@@ -46,6 +47,9 @@ def draw(path: Path, outcomes: Sequence[tuple[Cell, list[Result]]]) -> None:
                     label=name if mark == 0 else None,
                 )  # fmt: skip
     axes.set(xlabel="seconds of training", ylabel="Fréchet distance", yscale="log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
     axes.grid(alpha=0.3)
     if axes.get_legend_handles_labels()[0]:
         axes.legend()
