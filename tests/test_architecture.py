@@ -36,11 +36,12 @@ ROOMS: dict[str, str] = {
     "schedules": "recipe",
     "build": "augment constraints errors models objectives penalties recipe schedules seeds step | torch",
     "ema": "torch",
+    "compiled": "ema errors step | torch",  # knows the step as something that can be called, and no more
     "stream": "build data.order pixels recipe seeds | torch",
     "sampler": "build errors pixels recipe seeds | numpy torch",
     "archive": "errors files | pydantic safetensors torch",
     "checkpoint": "archive errors | pydantic torch",  # a recipe is a table to it
-    "state": "build checkpoint data ema errors recipe sampler step stream | torch",
+    "state": "build checkpoint compiled data ema errors recipe sampler step stream | torch",
     "probes": "recipe state step | torch",
     "runlog": "errors files recipe",
     "hardware": "_version errors | torch",
@@ -51,7 +52,7 @@ ROOMS: dict[str, str] = {
         "archive checkpoint data errors evaluator hardware metrics model runlog seeds state"
         " | numpy pydantic torch torch_fidelity"
     ),
-    "loop": "checkpoint errors probes recipe runlog schedules state | torch",
+    "loop": "checkpoint errors probes recipe runlog schedules state step | torch",
     "watching": "loop pictures runlog seeds state",
     "model": "build checkpoint errors hardware recipe sampler | torch",
     "training": (

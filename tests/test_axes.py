@@ -8,7 +8,7 @@ import math
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -773,6 +773,7 @@ def test_weights_are_clipped_whenever_d_is_asked(order: str) -> None:
         step={"order": order, "d_steps": 3},
         optimizer={"discriminator": {"lr": 1.0}},
     )
+    gan = replace(gan, joined=False)  # so that D is asked once for each kind of image
     largest: list[float] = []
 
     def measure(*_: object) -> None:
@@ -787,6 +788,29 @@ def test_weights_are_clipped_whenever_d_is_asked(order: str) -> None:
     assert all(value == pytest.approx(bound) for value in largest[at_first:])
     measure()
     assert largest[-1] == pytest.approx(bound)
+
+
+SLOPES = [{}, {"r1": 2.0, "r2": 3.0}, {"gradient_penalty": 1.0}]
+
+
+@pytest.mark.parametrize("condition", ["none", "concat", "projection"])
+@pytest.mark.parametrize("penalty", SLOPES, ids=["none", "r1 r2", "gp"])
+@pytest.mark.parametrize("order", ["d-then-g", "g-then-d"])
+def test_one_pass_over_reals_and_fakes_is_worth_two(
+    order: str, penalty: dict[str, float], condition: str
+) -> None:
+    chosen = a_recipe(
+        condition={"kind": condition}, step={"order": order}, penalty=penalty, data={"batch": 5}
+    )
+    runs = [state.begin(chosen, images(23, classes=CLASSES), dtype=torch.float64) for _ in range(2)]
+    assert runs[0].gan.joined
+    runs[1].gan = replace(runs[1].gan, joined=False)
+    for _ in range(5):
+        one, two = (run.advance() for run in runs)
+        for ours, theirs in zip((one.d, one.g), (two.d, two.g), strict=True):
+            torch.testing.assert_close(list(ours.gradients), list(theirs.gradients), rtol=0, atol=1e-12)
+            torch.testing.assert_close(ours.loss, theirs.loss, rtol=0, atol=1e-12)
+    assert not build.gan(a_recipe(penalty={"r1": 1.0}), (1, 2, 2)).joined  # it would cost a slope too many
 
 
 # Labels ------------------------------------------------------------------------------------------
@@ -808,6 +832,7 @@ def test_labels_reach_both_networks_and_fakes_carry_those_of_the_reals(
         generator={"output": "sigmoid"},
     )
     run = state.begin(chosen, images(23, classes=CLASSES))
+    run.gan = replace(run.gan, joined=False)  # so that D is asked once for each kind of image
     told: list[tuple[str, tuple[int, ...], bool]] = []
 
     def listen(name: str, network: nn.Module) -> None:

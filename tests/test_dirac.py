@@ -323,7 +323,7 @@ def check(module: types.ModuleType = step) -> None:
 
 
 D_MOVES = "    move_discriminator(gan, d)\n    move_generator(gan, g)\n"
-REAL_LOGITS = "real_logits = gan.discriminator(look(gan, real, source, knobs), y)"
+REAL_LOGITS = "real_logits = judge(gan, look(gan, real, source, knobs), y)"
 
 MUTANTS: dict[str, tuple[str, str]] = {
     "a penalty is rewarded": ("loss + gamma * penalty", "loss - gamma * penalty"),
@@ -347,7 +347,7 @@ MUTANTS: dict[str, tuple[str, str]] = {
     "images seen are cut from what is penalised": ("real, fake = real.detach().requires_grad_()",
                                                    "real, fake = real.detach()"),
     "together is not simultaneous": (D_MOVES, D_MOVES.replace(
-        "    move_generator(gan, g)\n", "    move_generator(gan, generator_turn(gan, real, gan.generator("
+        "    move_generator(gan, g)\n", "    move_generator(gan, generator_turn(gan, real, generate(gan, "
         "source.latents(len(real)), y), y, source, knobs))\n")),
     "D does not move": ("    _move(gan, gan.d_optimizer, turn)", "    pass"),
     "G does not move": ("    _move(gan, gan.g_optimizer, turn)", "    pass"),

@@ -30,7 +30,7 @@ def constant(value: float) -> nn.Module:
 def test_after_a_half_life_half_the_way_is_left(batches: list[int], start: float, goal: float) -> None:
     ema, trained = EMA(constant(start), half_life=sum(batches)), constant(goal)
     for images in batches:
-        ema.update(trained, images)
+        ema.update(trained, ema.weight(images))
     for parameter in ema.generator.parameters():
         torch.testing.assert_close(parameter, torch.full_like(parameter, (start + goal) / 2))
 
@@ -39,7 +39,7 @@ def test_a_half_life_is_forgotten_again_and_again() -> None:
     ema, trained = EMA(constant(1.0), half_life=640), constant(0.0)
     for halvings in range(1, 6):
         for _ in range(10):
-            ema.update(trained, 64)
+            ema.update(trained, ema.weight(64))
         weight = next(ema.generator.parameters())
         torch.testing.assert_close(weight, torch.full_like(weight, 0.5**halvings))
 
@@ -49,7 +49,7 @@ def test_buffers_are_copied_and_the_trained_network_is_left_alone() -> None:
     ema = EMA(trained, half_life=1000)
     trained(torch.randn(8, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)))
     before = copy.deepcopy(trained.state_dict())
-    ema.update(trained, 8)
+    ema.update(trained, ema.weight(8))
     buffers = dict(ema.generator.named_buffers())
     assert int(buffers["1.num_batches_tracked"]) == 1
     for name, buffer in trained.named_buffers():

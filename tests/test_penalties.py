@@ -30,11 +30,16 @@ def draw(*shape: int) -> Tensor:
     return torch.rand(*shape, generator=torch.Generator().manual_seed(99), dtype=torch.float64)
 
 
-def forward(critic: Critic, seed: int = 0) -> Forward:
+def forward(
+    critic: Critic, seed: int = 0, *, joined: bool = False, module: types.ModuleType = penalties
+) -> Forward:
     real, fake = (noise(seed + 1) + 1).requires_grad_(), (2 * noise(seed + 2)).requires_grad_()
-    return Forward(
-        real, fake, critic(real)[:, None], critic(fake)[:, None], critic, lambda logits: logits[:, 0], draw
-    )
+    answers = [critic(real), critic(fake)]
+    if joined:
+        answers = list(critic(torch.cat([real, fake])).chunk(2))
+    logits = [answer[:, None] for answer in answers]
+    record: Forward = module.Forward(real, fake, *logits, critic, lambda x: x[:, 0], draw, joined)
+    return record
 
 
 def points(name: str, seen: Forward) -> Tensor:
@@ -86,11 +91,11 @@ def weight_gradients(loss: Tensor, layers: nn.Sequential) -> list[Tensor]:
     ]
 
 
-def check(name: str, module: types.ModuleType = penalties) -> None:
+def check(name: str, module: types.ModuleType = penalties, *, joined: bool = False) -> None:
     """Values, and gradients by D's weights, are those of slopes worked out on paper."""
     penalty: Penalty = getattr(module, name)
     layers = network()
-    seen = forward(layers)
+    seen = forward(layers, joined=joined, module=module)
     ours = penalty(seen)
     paper = value(name, slope_of_network(layers, points(name, seen)))
     assert ours.shape == (len(seen.real),)
@@ -101,9 +106,10 @@ def check(name: str, module: types.ModuleType = penalties) -> None:
         torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-8)
 
 
+@pytest.mark.parametrize("joined", [False, True])
 @pytest.mark.parametrize("name", NAMES)
-def test_values_and_gradients_on_a_network(name: str) -> None:
-    check(name)
+def test_values_and_gradients_on_a_network(name: str, joined: bool) -> None:
+    check(name, joined=joined)
 
 
 @pytest.mark.parametrize("length", [0.25, 1.0, 3.0])
@@ -231,16 +237,16 @@ INTERPOLATED = ("gradient_penalty", "one_sided_gradient_penalty")
 
 MUTANTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "r1 at the fakes": (
-        "forward.real_logits), forward.real)",
-        "forward.fake_logits), forward.fake)",
+        "self.real_logits), self.real)[0]",
+        "self.fake_logits), self.fake)[0]",
         ("r1",),
     ),
     "r2 at the reals": (
-        "forward.fake_logits), forward.fake)",
-        "forward.real_logits), forward.real)",
+        "self.fake_logits), self.fake)[0]",
+        "self.real_logits), self.real)[0]",
         ("r2",),
     ),
-    "no half": (")) / 2", "))", ("r1", "r2")),
+    "no half": ("_gradient) / 2", "_gradient)", ("r1", "r2")),
     "no square": (".flatten(1).square()", ".flatten(1)", NAMES),
     "mean for sum over pixels": (".sum(dim=1)", ".mean(dim=1)", NAMES),
     "one norm for the batch": (".sum(dim=1)", ".sum().expand(len(gradient))", NAMES),

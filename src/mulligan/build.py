@@ -143,9 +143,20 @@ def gan(
         shared_noise=recipe.step.noise == "shared",
         pack=recipe.step.pack,
         penalties=tuple(PENALTIES[name] for name in recipe.penalty.used),
+        joined=_joined(recipe),
         augment=_augmentation(recipe),
         constrain=_constraint(recipe),
     )
+
+
+def _joined(recipe: Recipe) -> bool:
+    """Tell whether D may judge reals and fakes in one pass, and whether that is faster.
+
+    BatchNorm would mix them; of R1 and R2, one alone wants the slope at its half only; and where
+    both networks' gradients are taken at the same weights, G's turn can use D's pass over the fakes.
+    """
+    slopes = {"r1", "r2"} & set(recipe.penalty.used)
+    return not recipe.discriminator.normalised and len(slopes) != 1 and recipe.step.order != "together"
 
 
 def _check_size(recipe: Recipe, image_shape: ImageShape, seen: ImageShape, classes: int) -> None:

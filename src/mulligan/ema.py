@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
+import math
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 class EMA:
@@ -19,10 +20,14 @@ class EMA:
         self.half_life = half_life
         self.generator = copy.deepcopy(generator).requires_grad_(False)
 
+    def weight(self, images: int) -> float:
+        """Return how far an update that consumed ``images`` moves the average, 0..1."""
+        return 1 - math.pow(0.5, images / self.half_life)
+
     @torch.no_grad()
-    def update(self, generator: nn.Module, images: int) -> None:
-        """Move towards the generator's weights after an update that consumed ``images``."""
-        weight = 1 - 0.5 ** (images / self.half_life)
-        torch._foreach_lerp_(list(self.generator.parameters()), list(generator.parameters()), weight)
-        for mine, theirs in zip(self.generator.buffers(), generator.buffers(), strict=True):
-            mine.copy_(theirs)
+    def update(self, generator: nn.Module, weight: float | Tensor) -> None:
+        """Move towards the generator's weights by ``weight``, 0..1; to be compiled, a scalar tensor."""
+        for mine, theirs in zip(self.generator.parameters(), generator.parameters(), strict=True):
+            mine.lerp_(theirs, weight)
+        for kept, new in zip(self.generator.buffers(), generator.buffers(), strict=True):
+            kept.copy_(new)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from mulligan import checkpoint, probes
 from mulligan.checkpoint import Scores
@@ -19,6 +19,7 @@ from mulligan.recipe import Cadence
 from mulligan.runlog import Row, RunLog
 from mulligan.schedules import due
 from mulligan.state import State
+from mulligan.step import Turn
 
 TICK = 0.25  # seconds between two refreshes of the live progress
 FRAMES = 40  # of the time lapse, over the budget
@@ -270,31 +271,28 @@ def first_not_finite(state: State) -> str | None:
     """Name the first tensor of the last update, in the order of computation, with a NaN or an infinity."""
     assert state.update is not None
     gan, (d, g) = state.gan, (state.update.d, state.update.g)
-    if all(map(math.isfinite, (float(d.loss), float(g.loss), _norm(d.gradients), _norm(g.gradients)))):
+    if math.isfinite(float(state.update.health)):  # the one time that an update waits for its device
         return None
     assert d.real_logits is not None
     candidates: list[tuple[str, Tensor]] = [
         ("D's answer to the reals", d.real_logits),
         ("D's answer to the fakes", d.fake_logits),
         ("D's loss", d.loss),
-        *_named_gradients("discriminator", gan.discriminator, d.gradients),
+        *_named_gradients("discriminator", gan.discriminator, d, gan.d_optimizer),
         ("D's answer to G's fakes", g.fake_logits),
         ("G's loss", g.loss),
-        *_named_gradients("generator", gan.generator, g.gradients),
+        *_named_gradients("generator", gan.generator, g, gan.g_optimizer),
     ]
     return next(
         (name for name, tensor in candidates if not bool(tensor.isfinite().all())), "the gradients' norm"
     )
 
 
-def _norm(gradients: Sequence[Tensor]) -> float:
-    """Norm of all gradients together: one number that any NaN or infinity among them spoils."""
-    return float(torch.stack(torch._foreach_norm(list(gradients))).norm())
-
-
 def _named_gradients(
-    prefix: str, network: nn.Module, gradients: Sequence[Tensor]
+    prefix: str, network: nn.Module, turn: Turn, optimizer: Optimizer
 ) -> list[tuple[str, Tensor]]:
+    """Name a network's gradients; where an update kept them to itself, their means, which they spoil."""
+    gradients = turn.gradients or [optimizer.state[p]["exp_avg"] for p in network.parameters()]
     names = (name for name, _ in network.named_parameters())
     return [
         (f"the gradient of {prefix}.{name}", tensor) for name, tensor in zip(names, gradients, strict=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -31,6 +32,7 @@ class Forward:
         critic: ``images [B, C, H, W] -> s [B]``, the labels of the batch bound.
         score: ``logits -> s [B]``.
         uniform: ``uniform(*shape)`` draws in [0, 1) from the run's own generator, on the images' device.
+        joined: Did one pass of D give both answers? Then one pass back gives both slopes.
     """
 
     real: Tensor
@@ -40,6 +42,23 @@ class Forward:
     critic: Callable[[Tensor], Tensor]
     score: Callable[[Tensor], Tensor]
     uniform: Callable[..., Tensor]
+    joined: bool = False
+
+    @cached_property
+    def real_gradient(self) -> Tensor:
+        """∇s at the reals, ``[B, C, H, W]``."""
+        return self._both[0] if self.joined else _gradient(self.score(self.real_logits), self.real)[0]
+
+    @cached_property
+    def fake_gradient(self) -> Tensor:
+        """∇s at the fakes, ``[B, C, H, W]``."""
+        return self._both[1] if self.joined else _gradient(self.score(self.fake_logits), self.fake)[0]
+
+    @cached_property
+    def _both(self) -> tuple[Tensor, ...]:
+        # Images do not meet in D, so that the gradient of all scores' sum is each score's own.
+        score = torch.cat([self.score(self.real_logits), self.score(self.fake_logits)])
+        return _gradient(score, self.real, self.fake)
 
 
 Penalty = Callable[[Forward], Tensor]
@@ -47,12 +66,12 @@ Penalty = Callable[[Forward], Tensor]
 
 def r1(forward: Forward) -> Tensor:
     """½‖∇s(x)‖² at the reals: Mescheder et al. 2018, arXiv 1801.04406, equation 9, without its γ."""
-    return _square(_gradient(forward.score(forward.real_logits), forward.real)) / 2
+    return _square(forward.real_gradient) / 2
 
 
 def r2(forward: Forward) -> Tensor:
     """½‖∇s(x)‖² at the fakes: Mescheder et al. 2018, equation 10, without its γ."""
-    return _square(_gradient(forward.score(forward.fake_logits), forward.fake)) / 2
+    return _square(forward.fake_gradient) / 2
 
 
 def gradient_penalty(forward: Forward) -> Tensor:
@@ -92,13 +111,12 @@ def _between(forward: Forward) -> Tensor:
 def _slope(forward: Forward, x: Tensor) -> Tensor:
     """‖∇s‖ at images ``[B, C, H, W]`` that D has not seen yet, ``[B]``."""
     x = x.requires_grad_(True)
-    return (_square(_gradient(forward.critic(x), x)) + _TINY).sqrt()
+    return (_square(_gradient(forward.critic(x), x)[0]) + _TINY).sqrt()
 
 
-def _gradient(score: Tensor, x: Tensor) -> Tensor:
-    """∇s, of x's shape, with a graph of its own: D's weights are then trained through it."""
-    (gradient,) = torch.autograd.grad(score.sum(), x, create_graph=True)
-    return gradient
+def _gradient(score: Tensor, *images: Tensor) -> tuple[Tensor, ...]:
+    """∇s by each of some images, of their shapes, with a graph of its own: D is then trained through it."""
+    return torch.autograd.grad(score.sum(), images, create_graph=True)
 
 
 def _square(gradient: Tensor) -> Tensor:

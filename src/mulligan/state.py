@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mulligan import build, checkpoint
 from mulligan.checkpoint import AboutData, Checkpoint, Meta, Scores
+from mulligan.compiled import Compiled, Compiler, inductor
 from mulligan.data.dataset import Dataset
 from mulligan.ema import EMA
 from mulligan.errors import UserError, first_line
@@ -31,6 +32,7 @@ class State:
         stopped: Why the recipe's stop rule ended the run, if it did.
         scores: What the light scorecards have said so far; None before the first.
         update: What the last update saw.
+        compiled: Makes the updates, where they have been compiled.
     """
 
     recipe: Recipe
@@ -46,18 +48,38 @@ class State:
     stopped: str | None = None
     scores: Scores | None = None
     update: Update | None = None
+    compiled: Compiled | None = None
 
     def advance(self) -> Update:
         """Make one update of everything that training moves."""
         optimizers = self.recipe.optimizer
         build.set_rates(self.gan.g_optimizer, optimizers.generator, self.images)
         build.set_rates(self.gan.d_optimizer, optimizers.discriminator, self.images)
-        self.update = self.gan.step(self.stream, build.knobs(self.recipe, self.images))
+        knobs = build.knobs(self.recipe, self.images)
+        if self.compiled and self.stream.whole(self.gan.d_steps):
+            self.update = self.compiled(self.stream, knobs)
+        else:
+            self.update = self.gan.step(self.stream, knobs)
+            if self.ema:
+                self.ema.update(self.gan.generator, self.ema.weight(self.update.images))
         self.images += self.update.images
         self.steps += 1
-        if self.ema:
-            self.ema.update(self.gan.generator, self.update.images)
         return self.update
+
+    def compile(self, compiler: Compiler = inductor) -> None:
+        """Make updates from now on as one compiled function; batches at a short end stay as they are.
+
+        Raises:
+            CannotCompile: this machine cannot; updates are made as before.
+        """
+        drawn_from = self.stream.state()
+        noise = self.recipe.augment.noise
+        self.stream.order.position = 0  # where a batch is whole
+        try:
+            noisy = bool(noise) if isinstance(noise, float) else True
+            self.compiled = Compiled(self.gan, self.ema, self.stream, noisy=noisy, compiler=compiler)
+        finally:
+            self.stream.restore(drawn_from)
 
     def sampler(self) -> Sampler:
         """Return a sampler of the generator as it is now, averaged if the recipe asks for it."""
@@ -111,6 +133,8 @@ class State:
             self.probe.restore(saved.part("probe"))
             if self.ema:
                 checkpoint.unpack_network(self.ema.generator, saved.part("ema"))
+            if self.compiled:
+                self.compiled.bind()
         except (RuntimeError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{saved.path}: does not fit its run: {first_line(error)}") from None
         self.images, self.steps, self.seconds = saved.meta.images, saved.meta.steps, saved.meta.seconds

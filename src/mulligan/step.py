@@ -8,6 +8,7 @@ its optimisers move.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -44,11 +45,12 @@ class Knobs:
 
     Attributes:
         gammas: The weight of each of the GAN's penalties.
-        noise: Standard deviation of the instance noise, in the pixels' own units.
+        noise: Standard deviation of the instance noise, in the pixels' own units; a tensor where a
+            compiled update is to serve for every value.
     """
 
-    gammas: tuple[float, ...] = ()
-    noise: float = 0.0
+    gammas: tuple[float | Tensor, ...] = ()
+    noise: float | Tensor = 0.0
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,8 @@ class Turn:
 
     Attributes:
         loss: The scalar that was differentiated, without its graph.
-        gradients: One tensor for each parameter, in the optimiser's order.
+        gradients: One tensor for each parameter, in the optimiser's order; none of a compiled update,
+            which keeps them to itself.
         real_logits: D's answers to the reals it saw, ``[B, heads]``; None in a turn without reals.
         fake_logits: D's answers to the fakes, ``[B, heads]``.
     """
@@ -76,11 +79,14 @@ class Update:
         d: D's last turn.
         g: G's turn.
         images: Real images that D consumed.
+        health: Both losses and the norms of all gradients added up, a scalar: any NaN or infinity
+            among them spoils it.
     """
 
     d: Turn
     g: Turn
     images: int
+    health: Tensor
 
 
 def _one_process(_gradients: Gradients) -> None:
@@ -110,6 +116,8 @@ class GAN:
     shared_noise: bool = False
     pack: int = 1  # images that D judges at once (PacGAN, Lin et al. 2018, arXiv 1712.04086)
     penalties: tuple[Penalty, ...] = ()
+    joined: bool = False  # D judges reals and fakes in one pass: the same answers, without BatchNorm
+    precision: Callable[[], AbstractContextManager[object]] = nullcontext  # that networks compute in
     augment: Callable[[Tensor, Source], Tensor] = _unaugmented
     constrain: Callable[[nn.Module], None] = _unconstrained  # applied once after D's optimiser
     reduce_gradients: Callable[[Gradients], None] = _one_process  # averages over processes, in place
@@ -127,20 +135,20 @@ def d_then_g(gan: GAN, source: Source, knobs: Knobs) -> Update:
         images += len(real)
         # G has not moved when its turn comes: with shared noise these fakes, graph and all, serve it too.
         with torch.set_grad_enabled(gan.shared_noise):
-            fake = gan.generator(source.latents(len(real)), y)
+            fake = generate(gan, source.latents(len(real)), y)
         d = discriminator_turn(gan, real, fake.detach(), y, source, knobs)
         move_discriminator(gan, d)
     if not gan.shared_noise:
-        fake = gan.generator(source.latents(len(real)), y)
+        fake = generate(gan, source.latents(len(real)), y)
     g = generator_turn(gan, real, fake, y, source, knobs)
     move_generator(gan, g)
-    return Update(d, g, images)
+    return Update(d, g, images, _health(d, g))
 
 
 def g_then_d(gan: GAN, source: Source, knobs: Knobs) -> Update:
     """G moves first; with shared noise D then sees the very fakes that G was just trained on."""
     real, y = source.reals()
-    fake = gan.generator(source.latents(len(real)), y)
+    fake = generate(gan, source.latents(len(real)), y)
     g = generator_turn(gan, real, fake, y, source, knobs)
     move_generator(gan, g)
     images = 0
@@ -149,11 +157,11 @@ def g_then_d(gan: GAN, source: Source, knobs: Knobs) -> Update:
             real, y = source.reals()
         if k > 0 or not gan.shared_noise:
             with torch.no_grad():
-                fake = gan.generator(source.latents(len(real)), y)
+                fake = generate(gan, source.latents(len(real)), y)
         images += len(real)
         d = discriminator_turn(gan, real, fake.detach(), y, source, knobs)
         move_discriminator(gan, d)
-    return Update(d, g, images)
+    return Update(d, g, images, _health(d, g))
 
 
 def together(gan: GAN, source: Source, knobs: Knobs) -> Update:
@@ -165,16 +173,16 @@ def together(gan: GAN, source: Source, knobs: Knobs) -> Update:
     for k in range(gan.d_steps):
         real, y = source.reals()
         images += len(real)
-        fake = gan.generator(source.latents(len(real)), y)
+        fake = generate(gan, source.latents(len(real)), y)
         d = discriminator_turn(gan, real, fake.detach(), y, source, knobs)
         if k < gan.d_steps - 1:
             move_discriminator(gan, d)
     if not gan.shared_noise:
-        fake = gan.generator(source.latents(len(real)), y)
+        fake = generate(gan, source.latents(len(real)), y)
     g = generator_turn(gan, real, fake, y, source, knobs)
     move_discriminator(gan, d)
     move_generator(gan, g)
-    return Update(d, g, images)
+    return Update(d, g, images, _health(d, g))
 
 
 def discriminator_turn(
@@ -185,7 +193,7 @@ def discriminator_turn(
     real, fake = look(gan, real, source, knobs), look(gan, fake, source, knobs)
     if gan.penalties:
         real, fake = real.detach().requires_grad_(), fake.detach().requires_grad_()
-    real_logits, fake_logits = gan.discriminator(real, y), gan.discriminator(fake, y)
+    real_logits, fake_logits = judge_both(gan, real, fake, y)
     real_terms, fake_terms = gan.objective.d(real_logits, fake_logits)
     loss = gan.d_scale * (real_terms.mean() + fake_terms.mean())
     if gan.penalties:
@@ -194,9 +202,10 @@ def discriminator_turn(
             fake,
             real_logits,
             fake_logits,
-            critic=lambda x: gan.objective.score(gan.discriminator(x, y)),
+            critic=lambda x: gan.objective.score(judge(gan, x, y)),
             score=gan.objective.score,
             uniform=source.uniform,
+            joined=gan.joined,
         )
         for penalty, gamma in zip(gan.penalties, knobs.gammas, strict=True):
             loss = loss + gamma * penalty(forward).mean()
@@ -207,19 +216,41 @@ def generator_turn(
     gan: GAN, real: Tensor, fake: Tensor, y: Tensor | None, source: Source, knobs: Knobs
 ) -> Turn:
     """G's loss on fakes that carry its graph, the mean over the batch, and its gradient."""
-    fake_logits = gan.discriminator(look(gan, fake, source, knobs), y)
+    fake_logits = judge(gan, look(gan, fake, source, knobs), y)
     real_logits = None
     if gan.objective.relativistic:
         with torch.no_grad():
-            real_logits = gan.discriminator(look(gan, real, source, knobs), y)
+            real_logits = judge(gan, look(gan, real, source, knobs), y)
     loss = gan.objective.g(fake_logits, real_logits).mean()
     return Turn(loss.detach(), _gradients(loss, gan.g_optimizer), real_logits, fake_logits.detach())
+
+
+def generate(gan: GAN, z: Tensor, y: Tensor | None) -> Tensor:
+    """G's images ``[B, C, H, W]``, in z's own precision."""
+    with gan.precision():
+        images: Tensor = gan.generator(z, y)
+    return images.to(z.dtype)
+
+
+def judge(gan: GAN, x: Tensor, y: Tensor | None) -> Tensor:
+    """D's logits ``[B, heads]``, in x's own precision: losses are never computed in less."""
+    with gan.precision():
+        logits: Tensor = gan.discriminator(x, y)
+    return logits.to(x.dtype)
+
+
+def judge_both(gan: GAN, real: Tensor, fake: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
+    """D's logits of reals and of fakes; ``joined``, one matrix product of twice the rows makes both."""
+    if not gan.joined:
+        return judge(gan, real, y), judge(gan, fake, y)
+    both = judge(gan, torch.cat([real, fake]), None if y is None else torch.cat([y, y]))
+    return both[: len(real)], both[len(real) :]
 
 
 def look(gan: GAN, x: Tensor, source: Source, knobs: Knobs) -> Tensor:
     """Turn images ``[B, C, H, W]`` into what D sees of them: ``[B / pack, pack · C, H, W]``."""
     x = gan.augment(x, source)
-    if knobs.noise:
+    if isinstance(knobs.noise, Tensor) or knobs.noise:
         x = instance_noise(x, knobs.noise, source.normal)
     return x if gan.pack == 1 else x.reshape(len(x) // gan.pack, -1, *x.shape[2:])
 
@@ -238,13 +269,20 @@ def move_generator(gan: GAN, turn: Turn) -> None:
 def _move(gan: GAN, optimizer: Optimizer, turn: Turn) -> None:
     gan.reduce_gradients(turn.gradients)
     for parameter, gradient in zip(_parameters(optimizer), turn.gradients, strict=True):
-        parameter.grad = gradient
+        # A second derivative may lie in memory in another order, and torch's fused Adam goes by memory.
+        same = gradient.stride() == parameter.stride()
+        parameter.grad = gradient if same else torch.empty_like(parameter).copy_(gradient)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
 
 
 def _gradients(loss: Tensor, optimizer: Optimizer) -> Gradients:
     return torch.autograd.grad(loss, _parameters(optimizer))
+
+
+def _health(d: Turn, g: Turn) -> Tensor:
+    norms = torch._foreach_norm([*d.gradients, *g.gradients])
+    return torch.stack([d.loss, g.loss, *norms]).sum()
 
 
 def _parameters(optimizer: Optimizer) -> list[Tensor]:

@@ -44,6 +44,10 @@ class Stream:
         batch = pixels.to_range(self.images[picks], *self.recipe.data.pixels, self.dtype)
         return batch, None if self.labels is None else self.labels[picks]
 
+    def whole(self, batches: int) -> bool:
+        """Tell whether the next so many batches are of full size."""
+        return self.order.whole(batches)
+
     def latents(self, n: int) -> Tensor:
         """Draw n latents."""
         return build.latents(self.recipe.latent, n, self.rng, self.dtype).to(self.images.device)

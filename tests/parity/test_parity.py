@@ -168,8 +168,8 @@ MUTANTS: dict[str, tuple[str, str, str, tuple[str, ...]]] = {
     ),
     "fakes detached for G": (
         "step",
-        "fake_logits = gan.discriminator(look(gan, fake, source",
-        "fake_logits = gan.discriminator(look(gan, fake.detach(), source",
+        "fake_logits = judge(gan, look(gan, fake, source",
+        "fake_logits = judge(gan, look(gan, fake.detach(), source",
         ALL,
     ),
     # Reductions

@@ -64,6 +64,12 @@ class BatchOrder:
         self.position += count
         return indices.clone()  # the caller may change it; the cached period must not
 
+    def whole(self, batches: int) -> bool:
+        """Tell whether the next so many batches are of full size."""
+        if self.law != "epoch" or self.last != "short":
+            return True
+        return self.position % self.n + batches * self.batch <= self.n
+
     def _period(self, number: int) -> torch.Tensor:
         if self._cached is None or self._cached[0] != number:
             generator = torch.Generator().manual_seed(seeds.derive(self.seed, self.law, number))
