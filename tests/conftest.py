@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,10 @@ settings.load_profile("mulligan")
 
 # One thread each: on a small machine, threads that wait for each other cost tests far more than they save.
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # also for the processes that tests start
+# Compiling takes longer than most tests do; those of compiling itself turn it on.
+os.environ.setdefault("MULLIGAN_COMPILE", "0")
+# Which way is fastest here is each session's own finding.
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="mulligan-tests-")
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 

@@ -34,15 +34,18 @@ ROOMS: dict[str, str] = {
     "models": "errors recipe | torch",
     "step": "augment objectives penalties | torch",  # the algorithm knows no names, no files, no processes
     "schedules": "recipe",
-    "build": "augment constraints errors models objectives penalties recipe schedules seeds step | torch",
+    "build": (
+        "augment constraints errors hardware models objectives penalties recipe schedules seeds step | torch"
+    ),
     "ema": "torch",
-    "compiled": "ema errors step | torch",  # knows the step as something that can be called, and no more
+    "compiled": "ema errors files step | torch",  # knows the step as something to call
     "stream": "build data.order pixels recipe seeds | torch",
     "sampler": "build errors pixels recipe seeds | numpy torch",
     "archive": "errors files | pydantic safetensors torch",
-    "checkpoint": "archive errors | pydantic torch",  # a recipe is a table to it
-    "state": "build checkpoint compiled data ema errors recipe sampler step stream | torch",
+    "checkpoint": "archive errors hardware | pydantic torch",  # a recipe is a table to it
+    "state": "build checkpoint compiled data ema errors hardware recipe sampler step stream | torch",
     "probes": "recipe state step | torch",
+    "calibration": "_version compiled files hardware state | torch",
     "runlog": "errors files recipe",
     "hardware": "_version errors | torch",
     "pictures": "errors files | numpy PIL",
@@ -53,20 +56,20 @@ ROOMS: dict[str, str] = {
         " | numpy pydantic torch torch_fidelity"
     ),
     "loop": "checkpoint errors probes recipe runlog schedules state step | torch",
-    "watching": "loop pictures runlog seeds state",
+    "watching": "calibration loop pictures runlog seeds state",
     "model": "build checkpoint errors hardware recipe sampler | torch",
     "training": (
-        "checkpoint data errors files hardware loop model recipe runlog sampler scorecard state watching"
-        " | torch"
+        "calibration checkpoint data errors files hardware loop model recipe runlog sampler scorecard state"
+        " watching | torch"
     ),
     "arena": "checkpoint errors files recipe runlog | matplotlib numpy",
     "sweep": "arena errors files recipe runlog | optuna",
     "generation": "data errors model pictures",
-    "tracking": "errors loop runlog state | torch",
+    "tracking": "calibration errors loop runlog state | torch",
     "": "_version errors loop model recipe scorecard training",  # mulligan itself: imported when asked for
     "cli": (
-        "_version arena data errors files generation hardware loop model pictures recipe runlog scorecard"
-        " state sweep tracking training watching"
+        "_version arena calibration data errors files generation hardware loop model pictures recipe runlog"
+        " scorecard state sweep tracking training watching"
         " | rich typer"
     ),
     "__main__": "cli",

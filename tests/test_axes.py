@@ -280,7 +280,7 @@ def complaint(error: UserError, keys: set[str]) -> None:
 
 
 def weights(network: nn.Module) -> Tensor:
-    return nn.utils.parameters_to_vector(network.parameters()).detach().clone()
+    return torch.cat([p.reshape(-1) for p in network.parameters()]).detach().clone()
 
 
 def trains(case: Case, folder: Path) -> bool:

@@ -578,7 +578,7 @@ def test_info_of_a_header_that_lacks_something(
 ) -> None:
     saved = checkpoint.read(checkpoint.find(run))
     meta = saved.meta.model_dump(mode="json", by_alias=True)
-    assert meta.keys() - {"stopped", "scores"} == set(NEEDED)
+    assert meta.keys() - {"stopped", "scores", "mode"} == set(NEEDED)
     path = tmp_path / "lacking.safetensors"
     del meta[lost]
     path.write_bytes(save(saved.tensors, {"mulligan": json.dumps(meta)}))

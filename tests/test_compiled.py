@@ -144,6 +144,7 @@ def test_a_restored_run_moves_its_own_tensors() -> None:
 
 
 def test_no_compiler_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(compiled.SWITCH)
     monkeypatch.setattr(shutil, "which", lambda _: None)
     run = state.begin(a_recipe(), images())
     with pytest.raises(CannotCompile, match="no C"):
@@ -159,6 +160,7 @@ def test_a_compiler_that_fails_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise RuntimeError("ld: cannot find -lm\nand more")
 
+    monkeypatch.delenv(compiled.SWITCH)
     monkeypatch.setattr(compile_fx, "compile_fx", fail)
     run = state.begin(a_recipe(), images())
     with pytest.raises(CannotCompile, match=r"cannot find -lm$"):
@@ -166,7 +168,8 @@ def test_a_compiler_that_fails_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.skipif(not any(map(shutil.which, ("c++", "g++", "clang++"))), reason="wants a C++ compiler")
-def test_compiled_by_inductor() -> None:
+def test_compiled_by_inductor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(compiled.SWITCH)
     chosen = a_recipe(**CASES["relativistic, r1, r2"], ema={"half_life": 20})
     plain, fast = (state.begin(chosen, images()) for _ in range(2))
     fast.compile()

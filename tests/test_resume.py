@@ -371,7 +371,13 @@ def run(tmp_path: Path, finished: Path) -> Path:
     return Path(shutil.copytree(finished, tmp_path / "run"))
 
 
-TINY = ("mlp-relu", *LITTLE, *sets((*small("mlp"), "log.every=128", "samples.every=256")))
+TINY = (
+    "mlp-relu",
+    *LITTLE,
+    "--precision",
+    "exact",
+    *sets((*small("mlp"), "log.every=128", "samples.every=256")),
+)
 
 
 @pytest.fixture(scope="module")

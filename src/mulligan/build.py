@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch.optim import Adam, Optimizer
 
 from mulligan import augment, constraints, objectives, penalties, recipe, schedules, seeds, step
 from mulligan.errors import UserError
+from mulligan.hardware import Precision
 from mulligan.models import dcgan, mlp, resnet, tutorial_dcgan
 from mulligan.models.layers import ImageShape
 from mulligan.objectives import Objective
@@ -130,7 +132,9 @@ def gan(
         torch.manual_seed(seeds.derive(seed, "initialisation"))
         g = generator(recipe, image_shape, classes)
         d = discriminator(recipe, seen, objective.heads, classes)
-    g, d = g.to(device, dtype), d.to(device, dtype)
+    # Channels last: a convolution over few channels is otherwise ten times slower on a CPU.
+    for network in (g, d):
+        network.to(device, dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return GAN(
         generator=g,
         discriminator=d,
@@ -168,6 +172,14 @@ def _check_size(recipe: Recipe, image_shape: ImageShape, seen: ImageShape, class
         raise UserError(
             f"the networks have {weights:,} weights, more than {MAX_WEIGHTS:,}: use smaller widths"
         )
+
+
+def precision(name: Precision, device: torch.device | str) -> Callable[[], AbstractContextManager[object]]:
+    """Return the context that networks compute in: weights stay float32 in ``bf16``, products do not."""
+    if name == "exact":
+        return nullcontext
+    kind = torch.device(device).type
+    return lambda: torch.autocast(kind, torch.bfloat16, cache_enabled=False)  # weights move between uses
 
 
 def knobs(recipe: Recipe, images: int) -> Knobs:

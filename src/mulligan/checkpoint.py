@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from mulligan import archive
 from mulligan.archive import MAX_HEADER, fault
 from mulligan.errors import UserError, first_line
+from mulligan.hardware import Mode
 
 SCHEMA = 1
 FOLDER = "checkpoints"
@@ -92,6 +93,7 @@ class Meta(_Header):
         seed: The run's seed.
         stopped: Why the recipe's stop rule ended the run, if it did.
         scores: What its light scorecards have said; None before the first.
+        mode: How the machine computed it; a resumed run computes alike.
         recipe: The resolved recipe, as in its TOML.
     """
 
@@ -102,6 +104,7 @@ class Meta(_Header):
     seed: Count
     stopped: Annotated[str, Field(max_length=1000)] | None = None
     scores: Scores | None = None
+    mode: Mode = Mode()
     data: AboutData
     recipe: dict[str, Any]
 
@@ -275,6 +278,8 @@ def unpack_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Ten
             raise ValueError(f"optimiser state {name} is {value.dtype} of shape {list(value.shape)}")
         if key == "step" and not 1 <= float(value) <= 2**24:  # where float32 stops counting
             raise ValueError(f"optimiser state {name} is {float(value)}")
+        if key != "step":  # laid out as the parameter is: torch's fused Adam goes by memory
+            value = torch.empty_like(parameter, requires_grad=False).copy_(value)
         state.setdefault(int(i), {})[key] = value
     if missing:
         raise ValueError(f"the optimiser lacks {min(missing)}")

@@ -9,6 +9,7 @@ algorithm is that of ``step``, which knows nothing of this; a penalty's second d
 from __future__ import annotations
 
 import math
+import os
 import shutil
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -23,10 +24,12 @@ from torch.optim import Optimizer
 
 from mulligan.ema import EMA
 from mulligan.errors import first_line
+from mulligan.files import cache_folder
 from mulligan.step import GAN, Knobs, Source, Turn, Update
 
 Flat = Callable[..., Sequence[Tensor]]  # tensors, one after the other -> tensors
 Compiler = Callable[[torch.fx.GraphModule, list[Tensor]], Flat]
+SWITCH = "MULLIGAN_COMPILE"  # an environment variable: 0 keeps every update as it is written
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
@@ -40,11 +43,15 @@ def inductor(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Flat:
     Raises:
         CannotCompile: there is no C++ compiler, or it fails.
     """
+    if os.environ.get(SWITCH) == "0":
+        raise CannotCompile(f"{SWITCH} is 0")
     if inputs[0].device.type == "cpu" and not any(map(shutil.which, ("c++", "g++", "clang++", "cl"))):
         raise CannotCompile("there is no C++ compiler")
     try:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # torch's modules warn of each other
+            # What was compiled once is found again; torch's own place for it does not outlive a restart.
+            os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "compiled"))
             from torch._inductor.compile_fx import compile_fx
 
             return cast(Flat, compile_fx(graph, inputs))

@@ -5,7 +5,21 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import sys
 from pathlib import Path
+
+
+def cache_folder() -> Path:
+    """Return where the package keeps what it can make anew: in ``$XDG_CACHE_HOME``, or the system's place."""
+    if os.environ.get("XDG_CACHE_HOME"):
+        cache = Path(os.environ["XDG_CACHE_HOME"])
+    elif sys.platform == "darwin":
+        cache = Path.home() / "Library" / "Caches"
+    elif sys.platform == "win32" and os.environ.get("LOCALAPPDATA"):
+        cache = Path(os.environ["LOCALAPPDATA"])
+    else:
+        cache = Path.home() / ".cache"
+    return cache / "mulligan"
 
 
 def write_atomically(path: Path, data: bytes) -> None:

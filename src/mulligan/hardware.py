@@ -4,14 +4,47 @@ from __future__ import annotations
 
 import os
 import platform
+from dataclasses import dataclass
 from importlib import metadata
+from typing import Literal
 
 import torch
 
 from mulligan._version import __version__
 from mulligan.errors import UserError, nearest
 
+Precision = Literal["exact", "bf16"]
+PRECISIONS: tuple[Precision, ...] = ("exact", "bf16")
 DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+@dataclass(frozen=True)
+class Mode:
+    """How a machine computes a run: what its bits depend on besides recipe, data and seed.
+
+    Attributes:
+        precision: ``exact``, float32 throughout; or ``bf16``, networks' products in bfloat16 with
+            weights, losses and optimisers in float32.
+        compiled: Is a whole update one compiled function?
+    """
+
+    precision: Precision = "exact"
+    compiled: bool = False
+
+    def __str__(self) -> str:
+        return (
+            f"{'float32' if self.precision == 'exact' else 'bfloat16'}{', compiled' if self.compiled else ''}"
+        )
+
+
+def multiplies_bf16(device: torch.device) -> bool:
+    """Tell whether a device has instructions for products of bfloat16; without, they are slow."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type == "cpu":
+        amx = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+        return bool(torch.cpu._is_avx512_bf16_supported() or amx())
+    return False
 
 
 def device(name: str) -> torch.device:
@@ -42,13 +75,14 @@ def environment(device: torch.device) -> dict[str, object]:
         "platform": platform.platform(),
         "device": str(device),
         "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
-        "cpu": _cpu_name(),
+        "cpu": cpu_name(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
     }
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
+    """Return what the processor calls itself."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
             names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]

@@ -149,6 +149,7 @@ def for_sampling(generator: nn.Module, recipe: Recipe, classes: int = 0) -> nn.M
     belong to other weights altogether. The generator that was given is left untouched.
     """
     ready = copy.deepcopy(generator).requires_grad_(False)
+    ready.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # as it will be when loaded: the same bits
     norms = [layer for layer in ready.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
     if norms:
         for layer in norms:

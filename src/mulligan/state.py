@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -13,6 +15,7 @@ from mulligan.compiled import Compiled, Compiler, inductor
 from mulligan.data.dataset import Dataset
 from mulligan.ema import EMA
 from mulligan.errors import UserError, first_line
+from mulligan.hardware import Mode
 from mulligan.recipe import Recipe
 from mulligan.sampler import Sampler, for_sampling
 from mulligan.step import GAN, Update
@@ -32,6 +35,7 @@ class State:
         stopped: Why the recipe's stop rule ended the run, if it did.
         scores: What the light scorecards have said so far; None before the first.
         update: What the last update saw.
+        mode: How the machine computes it.
         compiled: Makes the updates, where they have been compiled.
     """
 
@@ -48,6 +52,7 @@ class State:
     stopped: str | None = None
     scores: Scores | None = None
     update: Update | None = None
+    mode: Mode = field(default_factory=Mode)
     compiled: Compiled | None = None
 
     def advance(self) -> Update:
@@ -66,6 +71,18 @@ class State:
         self.steps += 1
         return self.update
 
+    def use(self, mode: Mode) -> None:
+        """Compute so from now on.
+
+        Raises:
+            CannotCompile: this machine cannot; the run is left computing without.
+        """
+        device = next(self.gan.generator.parameters()).device
+        self.gan = replace(self.gan, precision=build.precision(mode.precision, device))
+        self.mode, self.compiled = replace(mode, compiled=False), None
+        if mode.compiled:
+            self.compile()
+
     def compile(self, compiler: Compiler = inductor) -> None:
         """Make updates from now on as one compiled function; batches at a short end stay as they are.
 
@@ -80,6 +97,30 @@ class State:
             self.compiled = Compiled(self.gan, self.ema, self.stream, noisy=noisy, compiler=compiler)
         finally:
             self.stream.restore(drawn_from)
+        self.mode = replace(self.mode, compiled=True)
+
+    @contextmanager
+    def rehearsal(self) -> Iterator[None]:
+        """Leave the run as it was, however many updates are made within."""
+        networks = [self.gan.generator, self.gan.discriminator, *([self.ema.generator] if self.ema else [])]
+        optimizers = [self.gan.g_optimizer, self.gan.d_optimizer]
+        live = [tensor for network in networks for tensor in network.state_dict().values()]
+        live += [value for o in optimizers for entry in o.state.values() for value in entry.values()]
+        kept = [tensor.clone() for tensor in live]
+        begun, streams = bool(optimizers[0].state), [self.stream, self.probe]
+        drawn_from, counts = [stream.state() for stream in streams], (self.images, self.steps, self.update)
+        try:
+            yield
+        finally:
+            for tensor, before in zip(live, kept, strict=True):
+                tensor.copy_(before)
+            for optimizer in [] if begun else optimizers:
+                optimizer.state.clear()
+            for stream, state in zip(streams, drawn_from, strict=True):
+                stream.restore(state)
+            self.images, self.steps, self.update = counts
+            if self.compiled:
+                self.compiled.bind()
 
     def sampler(self) -> Sampler:
         """Return a sampler of the generator as it is now, averaged if the recipe asks for it."""
@@ -113,6 +154,7 @@ class State:
             seed=self.seed,
             stopped=self.stopped,
             scores=self.scores,
+            mode=self.mode,
             data=self.about_data,
             recipe=self.recipe.model_dump(mode="json", exclude_none=True),
         )

@@ -41,7 +41,7 @@ class Stream:
     def reals(self) -> tuple[Tensor, Tensor | None]:
         """Draw the next batch of reals, and their labels."""
         picks = self.order.next().to(self.images.device)
-        batch = pixels.to_range(self.images[picks], *self.recipe.data.pixels, self.dtype)
+        batch = pixels.to_range(self.images.index_select(0, picks), *self.recipe.data.pixels, self.dtype)
         return batch, None if self.labels is None else self.labels[picks]
 
     def whole(self, batches: int) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from mulligan.calibration import Forecast
 from mulligan.errors import UserError
 from mulligan.loop import Progress
 from mulligan.runlog import Row
@@ -22,7 +23,7 @@ class TensorBoard:
         self._open: Any = SummaryWriter
         self._writer: Any = None
 
-    def begin(self, state: State, run: Path, note: str) -> None:
+    def begin(self, state: State, run: Path, note: str, forecast: Forecast | None = None) -> None:
         """Open the event file."""
         self._writer = self._open(str(run / "tensorboard"), purge_step=state.images + 1)
 

@@ -8,18 +8,20 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
 
-from mulligan import checkpoint, hardware, loop, runlog, scorecard, state
+from mulligan import calibration, checkpoint, hardware, loop, runlog, scorecard, state
 from mulligan import data as data_room
 from mulligan import recipe as recipes
+from mulligan.calibration import Forecast
 from mulligan.checkpoint import Checkpoint
 from mulligan.data.dataset import Dataset
-from mulligan.errors import RunError, UserError
+from mulligan.errors import RunError, UserError, nearest
 from mulligan.files import write_atomically
+from mulligan.hardware import Mode
 from mulligan.loop import INTERRUPTED, PAUSES, Progress
 from mulligan.model import Model, load
 from mulligan.recipe import Recipe
@@ -39,12 +41,14 @@ class Plan:
         device: Where it will compute.
         dataset: What it will be trained on.
         note: A sentence for the user where something was chosen for them, else empty.
+        forecast: How it will be computed and how fast, once ``tuned``.
     """
 
     state: State
     device: torch.device
     dataset: Dataset
     note: str
+    forecast: Forecast | None = None
 
     @property
     def recipe(self) -> Recipe:
@@ -117,6 +121,25 @@ def prepare(
     return Plan(begun, where, dataset, dataset.note)
 
 
+def tuned(plan: Plan, precision: str = "auto", *, mode: Mode | None = None) -> Plan:
+    """Choose the fastest way to compute a plan on this machine, by timing a few updates.
+
+    Args:
+        plan: Its state comes out as it went in.
+        precision: ``auto``; ``exact``, float32 throughout; or ``bf16``, bfloat16 products.
+        mode: To be taken as it is.
+
+    Raises:
+        UserError: no such precision.
+    """
+    if precision not in ("auto", *hardware.PRECISIONS):
+        raise UserError(
+            f"--precision {precision} is not known{nearest(precision, ['auto', *hardware.PRECISIONS])}"
+        )
+    kept: hardware.Precision | None = next((p for p in hardware.PRECISIONS if p == precision), None)
+    return replace(plan, forecast=calibration.choose(plan.state, kept, mode))
+
+
 def train(
     recipe: str | Path | Recipe = "mlp-relu",
     *,
@@ -128,6 +151,7 @@ def train(
     seed: int = 0,
     out: str | Path | None = None,
     device: str = "auto",
+    precision: str = "auto",
     overrides: tuple[str, ...] = (),
     on_progress: Callable[[Progress], object] | None = None,
     should_stop: Callable[[Progress], bool] | None = None,
@@ -145,6 +169,7 @@ def train(
         seed: The same seed on the same machine gives the same bits.
         out: The run directory, new or empty; ``runs/<date>-<recipe>-<n>`` by default.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        precision: ``auto``, the fastest here; ``exact``, float32; or ``bf16``, bfloat16 products.
         overrides: ``path.to.key=value`` changes to the recipe.
         on_progress: Called about four times a second and with every row of the log.
         should_stop: Asked after every update; True ends the run as a full budget would.
@@ -168,7 +193,9 @@ def train(
         overrides=overrides,
     )
     consoles = [Callback(on_progress)] if on_progress else []
-    return execute(ready, Path(out) if out else None, consoles=consoles, should_stop=should_stop)
+    return execute(
+        tuned(ready, precision), Path(out) if out else None, consoles=consoles, should_stop=should_stop
+    )
 
 
 def resume(
@@ -178,6 +205,7 @@ def resume(
     minutes: float | None = None,
     data: str | Path | Dataset | None = None,
     device: str = "auto",
+    precision: str | None = None,
     accept_changes: bool = False,
     on_progress: Callable[[Progress], object] | None = None,
     should_stop: Callable[[Progress], bool] | None = None,
@@ -194,6 +222,7 @@ def resume(
         minutes: Stop again after so many minutes.
         data: Where the data is now, if not where it was.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        precision: As in ``train``; by default as before, which keeps the bits.
         accept_changes: Go on although ``recipe.toml`` or the data have changed.
         on_progress: As in ``train``.
         should_stop: As in ``train``.
@@ -226,6 +255,7 @@ def resume(
                 f"now {plan.state.about_data.sha256[:12]}…: --accept-changes goes on all the same"
             )
         plan.state.restore(saved)
+        plan = tuned(plan, precision or "auto", mode=None if precision else saved.meta.mode)
         if images is not None or recipe.stop.kind == "none":
             plan.state.stopped = None  # asked to go on
         try:
@@ -256,8 +286,11 @@ def execute(
     with runlog.lock(run):
         environment = hardware.environment(plan.device)
         about = plan.state.about_data.model_dump(mode="json")
+        computed = asdict(plan.state.mode)
         try:
-            runlog.describe(run, plan.recipe, {**environment, "seed": plan.state.seed, "data": about})
+            runlog.describe(
+                run, plan.recipe, {**environment, **computed, "seed": plan.state.seed, "data": about}
+            )
         except OSError as error:
             raise RunError(f"{run}: cannot be written: {error.strerror}") from None
         return _carry_out(plan, run, consoles, should_stop)
@@ -270,10 +303,12 @@ def _carry_out(
     try:
         with signals() as signalled, ExitStack() as ending:
             for console in consoles:
-                console.begin(state, run, plan.note)
+                console.begin(state, run, plan.note, plan.forecast)
                 ending.callback(console.end)
+            before = state.images, state.seconds
             observer = Observer(run, consoles, should_stop, signalled, scorecard.Light(plan.dataset))
             reason = loop.train(state, run, observer)
+            calibration.remember(state, state.images - before[0], state.seconds - before[1])
             observer.finish(state, paused=reason in PAUSES)
     except OSError as error:
         raise RunError(

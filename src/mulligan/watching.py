@@ -14,6 +14,7 @@ from types import FrameType
 from typing import Protocol
 
 from mulligan import pictures, runlog, seeds
+from mulligan.calibration import Forecast
 from mulligan.loop import ASKED, INTERRUPTED, Progress
 from mulligan.runlog import Row
 from mulligan.state import State
@@ -24,7 +25,7 @@ POINTS = 2048
 class Console(Protocol):
     """Where a run shows itself; the command line's has a progress bar."""
 
-    def begin(self, state: State, run: Path, note: str) -> None:
+    def begin(self, state: State, run: Path, note: str, forecast: Forecast | None = None) -> None:
         """Hear that a run begins."""
 
     def row(self, row: Row, progress: Progress) -> None:
@@ -43,7 +44,7 @@ class Callback:
 
     call: Callable[[Progress], object]
 
-    def begin(self, state: State, run: Path, note: str) -> None:
+    def begin(self, state: State, run: Path, note: str, forecast: Forecast | None = None) -> None:
         """There is nothing to pass on yet."""
 
     def row(self, row: Row, progress: Progress) -> None:

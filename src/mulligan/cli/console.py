@@ -10,13 +10,14 @@ from rich.console import Console as RichConsole
 from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from mulligan.calibration import Forecast
 from mulligan.errors import printable
 from mulligan.loop import Progress
 from mulligan.runlog import Row
 from mulligan.state import State
 
 
-def describe(state: State, note: str) -> str:
+def describe(state: State, note: str, forecast: Forecast | None = None) -> str:
     """Say in a few lines what will be trained on what, where, and for how long."""
     recipe, about = state.recipe, state.about_data
     device = next(state.gan.generator.parameters()).device
@@ -32,9 +33,23 @@ def describe(state: State, note: str) -> str:
         f"data:    {about.name}, {about.images:,} images of {colours}×{height}×{width}",
         f"size:    generator {weights[0]:,} weights, discriminator {weights[1]:,}",
         f"budget:  {budget}, in batches of {recipe.data.batch}",
-        f"device:  {device}, seed {state.seed}",
+        f"device:  {device}, {state.mode}, seed {state.seed}",
     ]
+    if forecast:
+        rate, time = forecast.images_per_second, duration(forecast.seconds)
+        lines.append(f"speed:   about {rate:,.0f} images/s, {time} in all")
+        lines += [f"note:    {forecast.note}"] if forecast.note else []
     return "\n".join(map(printable, ([f"note:    {note}"] if note else []) + lines))
+
+
+def duration(seconds: float) -> str:
+    """Say how long something takes: ``40 s``, ``2 min 5 s``, ``3 h 20 min``."""
+    if seconds < 60:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds) // 60
+    if minutes < 60:
+        return f"{minutes} min {round(seconds) % 60} s"
+    return f"{minutes // 60:,} h {minutes % 60} min"
 
 
 def line(row: Row) -> str:
@@ -71,9 +86,9 @@ def _card_line(row: Row) -> str:
 class Plain:
     """Lines, for pipes and files; a run goes on when its reader has gone."""
 
-    def begin(self, state: State, run: Path, note: str) -> None:
+    def begin(self, state: State, run: Path, note: str, forecast: Forecast | None = None) -> None:
         """Print what begins."""
-        self._say(f"{describe(state, note)}\nrun:     {run}")
+        self._say(f"{describe(state, note, forecast)}\nrun:     {run}")
 
     def row(self, row: Row, progress: Progress) -> None:
         """Print a row."""
@@ -110,9 +125,11 @@ class Live:
         """Tell whether both streams are terminals."""
         return sys.stderr.isatty() and sys.stdout.isatty()
 
-    def begin(self, state: State, run: Path, note: str) -> None:
+    def begin(self, state: State, run: Path, note: str, forecast: Forecast | None = None) -> None:
         """Print what begins and open the bar."""
-        self._console.print(f"{describe(state, note)}\nrun:     {run}", highlight=False, markup=False)
+        self._console.print(
+            f"{describe(state, note, forecast)}\nrun:     {run}", highlight=False, markup=False
+        )
         self._task = self._bar.add_task("", total=state.recipe.budget.images, text="starting …")
         self._bar.start()
 

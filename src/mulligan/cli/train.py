@@ -30,6 +30,9 @@ def train(
         Path | None, typer.Option(help="Run directory, new or empty.  [default: runs/<date>-<recipe>-<n>]")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    precision: Annotated[
+        str, typer.Option(help="auto, the fastest here; exact, float32; or bf16, bfloat16 products.")
+    ] = "auto",
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe; repeatable."),
@@ -65,10 +68,11 @@ def train(
         device=device,
         overrides=overrides,
     )
+    if dry_run and out is not None:
+        check_unused(out)
+    plan = training.tuned(plan, precision)
     if dry_run:
-        if out is not None:
-            check_unused(out)
-        print(describe(plan.state, plan.note))
+        print(describe(plan.state, plan.note, plan.forecast))
         return 0
     return _report(training.execute(plan, out, consoles=_consoles(quiet, tensorboard)), quiet)
 
@@ -81,6 +85,9 @@ def resume(
     minutes: Annotated[float | None, typer.Option(help="Stop again after so many minutes.")] = None,
     data: Annotated[str | None, typer.Option(help="Where the data is now, if not where it was.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    precision: Annotated[
+        str | None, typer.Option(help="As in train.  [default: as before, bit for bit]")
+    ] = None,
     accept_changes: Annotated[
         bool, typer.Option("--accept-changes", help="Go on although recipe.toml or the data have changed.")
     ] = False,
@@ -96,6 +103,7 @@ def resume(
         minutes=minutes,
         data=data,
         device=device,
+        precision=precision,
         accept_changes=accept_changes,
         consoles=_consoles(quiet, tensorboard),
     )

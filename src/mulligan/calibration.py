@@ -1,0 +1,183 @@
+"""Which way of computing a run is fastest on this machine, and how long the run will take.
+
+A few updates are timed before a run begins, and left without a trace in it. The figures are kept for
+this machine and this recipe, so that the next run starts at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import statistics
+import time
+from dataclasses import asdict, dataclass
+
+import torch
+
+from mulligan import hardware
+from mulligan._version import __version__
+from mulligan.compiled import CannotCompile
+from mulligan.files import cache_folder, write_json
+from mulligan.hardware import Mode, Precision
+from mulligan.state import State
+
+WORTH_MEASURING = 10.0  # seconds: a shorter run would be over before a better way is found
+WORTH_COMPILING = 45.0  # seconds: compiling takes 5 to 20 of them, the first time
+SECONDS = 0.4  # for each figure, of which there are three at the most
+MOST_UPDATES = 100
+APART = {"name", "title", "source", "budget", "log", "samples", "card", "checkpoint", "stop"}
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """How a run will be computed, and how fast.
+
+    Attributes:
+        mode: The way chosen.
+        images_per_second: Real images that D will see.
+        seconds: To the end of the budget.
+        note: A sentence where something could not be done as asked, else empty.
+    """
+
+    mode: Mode
+    images_per_second: float
+    seconds: float
+    note: str = ""
+
+
+def choose(state: State, precision: Precision | None = None, mode: Mode | None = None) -> Forecast:
+    """Choose how to compute a run, and leave its state ready to be computed so, otherwise as it was.
+
+    Args:
+        state: The run.
+        precision: To be kept to; None for the fastest that there is.
+        mode: Taken as it is: the way in which a resumed run was computed before.
+    """
+    figures = Figures(state)
+    if mode is not None:
+        note = ""
+        try:
+            state.use(mode)
+        except CannotCompile as error:
+            note = f"its updates were compiled before; now {error}, and its last digits will differ"
+        return _forecast(state, figures, note)
+    state.use(Mode(precision or "exact"))
+    first = figures.known(state.mode) or _seconds_per_update(state, updates=1)
+    if first * _updates_left(state) < WORTH_MEASURING:
+        figures.note(state.mode, first)
+        return _forecast(state, figures)
+    device = next(state.gan.generator.parameters()).device
+    asked: list[Precision] = [precision] if precision else ["exact"]
+    if precision is None and hardware.multiplies_bf16(device):
+        asked.append("bf16")
+    ways, note = [Mode(name) for name in asked], ""
+    best = min(ways, key=lambda way: figures.of(way, state))
+    if device.type == "cpu" and figures.of(best, state) * _updates_left(state) >= WORTH_COMPILING:
+        compiled = Mode(asked[-1], compiled=True)  # the rest compiled away, the faster products win
+        try:
+            if figures.of(compiled, state) < figures.of(best, state):
+                _take(state, compiled)
+                return _forecast(state, figures)
+        except CannotCompile as error:
+            note = f"updates are not compiled: {error}"
+    _take(state, best)
+    return _forecast(state, figures, note)
+
+
+def _take(state: State, mode: Mode) -> None:
+    if state.mode != mode:
+        state.use(mode)
+
+
+def remember(state: State, images: int, seconds: float) -> None:
+    """Keep how fast a run really was, with its pictures and checkpoints, for the next forecast."""
+    if seconds >= WORTH_MEASURING and images:
+        figures = Figures(state)
+        figures.note(state.mode, seconds * images_per_update(state) / images, whole=True)
+        figures.save()
+
+
+def images_per_update(state: State) -> int:
+    """Return how many reals D sees in a whole update."""
+    return state.recipe.data.batch * state.recipe.step.d_steps
+
+
+class Figures:
+    """Seconds per update, by the way of computing; kept in the user's cache for a machine and a recipe."""
+
+    def __init__(self, state: State) -> None:
+        recipe = state.recipe.model_dump(mode="json", exclude=APART)
+        about = state.about_data
+        device = next(state.gan.generator.parameters()).device
+        machine = [hardware.cpu_name(), torch.get_num_threads(), str(device), torch.__version__, __version__]
+        key = json.dumps([machine, recipe, about.image_shape, len(about.class_names)])
+        self._path = cache_folder() / "speed" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
+        self._seconds: dict[str, float] = {}
+        with contextlib.suppress(OSError, ValueError, TypeError, AttributeError, RecursionError):
+            for name, seconds in json.loads(self._path.read_text("utf-8")).items():
+                if isinstance(seconds, float) and 1e-9 < seconds < 1e6:
+                    self._seconds[name] = seconds
+
+    def known(self, mode: Mode, *, whole: bool = False) -> float | None:
+        """Return a figure if there is one; ``whole`` for that of a whole run, all it does included."""
+        return self._seconds.get(_name(mode, whole))
+
+    def note(self, mode: Mode, seconds: float, *, whole: bool = False) -> None:
+        """Note a figure, for as long as this object lives."""
+        self._seconds[_name(mode, whole)] = seconds
+
+    def of(self, mode: Mode, state: State) -> float:
+        """Return a figure, measured now if it is not known.
+
+        Raises:
+            CannotCompile: this machine cannot compute so.
+        """
+        if (known := self.known(mode)) is not None:
+            return known
+        if state.mode != mode:
+            state.use(mode)
+        self.note(mode, _seconds_per_update(state))
+        self.save()
+        return self._seconds[_name(mode, False)]
+
+    def save(self) -> None:
+        """Keep the figures; where nothing can be written they are measured again next time."""
+        with contextlib.suppress(OSError):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            write_json(self._path, self._seconds)
+
+
+def _name(mode: Mode, whole: bool) -> str:
+    return " ".join([*map(str, asdict(mode).values()), *(["whole"] if whole else [])])
+
+
+def _seconds_per_update(state: State, updates: int = MOST_UPDATES) -> float:
+    with state.rehearsal():
+        float(state.advance().health)  # the first is slower
+        taken: list[float] = []
+        while len(taken) < updates and sum(taken) < SECONDS:
+            start = time.perf_counter()
+            float(state.advance().health)  # waits until it is done
+            taken.append(time.perf_counter() - start)
+    return statistics.median(taken)
+
+
+def _updates_left(state: State) -> int:
+    budget = state.recipe.budget
+    left = math.ceil((budget.images - state.images) / images_per_update(state))
+    return max(0, min(left, budget.steps - state.steps if budget.steps else left))
+
+
+def _forecast(state: State, figures: Figures, note: str = "") -> Forecast:
+    per_update = figures.known(state.mode, whole=True) or figures.known(state.mode)
+    if per_update is None:
+        per_update = _seconds_per_update(state)
+    seconds, minutes = per_update * _updates_left(state), state.recipe.budget.minutes
+    return Forecast(
+        state.mode,
+        images_per_update(state) / per_update,
+        seconds if minutes is None else min(seconds, 60 * minutes),
+        note,
+    )
