@@ -38,7 +38,8 @@ ROOMS: dict[str, str] = {
         "augment constraints errors hardware models objectives penalties recipe schedules seeds step | torch"
     ),
     "ema": "torch",
-    "compiled": "ema errors files step | torch",  # knows the step as something to call
+    "thin": "torch",
+    "compiled": "ema errors files step thin | torch",  # knows the step as something to call
     "stream": "build data.order pixels recipe seeds | torch",
     "sampler": "build errors pixels recipe seeds | numpy torch",
     "archive": "errors files | pydantic safetensors torch",

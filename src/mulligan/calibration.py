@@ -65,7 +65,7 @@ def choose(state: State, precision: Precision | None = None, mode: Mode | None =
         return _forecast(state, figures, note)
     state.use(Mode(precision or "exact"))
     first = figures.known(state.mode) or _seconds_per_update(state, updates=1)
-    if first * _updates_left(state) < WORTH_MEASURING:
+    if _seconds_left(state, first) < WORTH_MEASURING:
         figures.note(state.mode, first)
         return _forecast(state, figures)
     device = next(state.gan.generator.parameters()).device
@@ -74,7 +74,7 @@ def choose(state: State, precision: Precision | None = None, mode: Mode | None =
         asked.append("bf16")
     ways, note = [Mode(name) for name in asked], ""
     best = min(ways, key=lambda way: figures.of(way, state))
-    if device.type == "cpu" and figures.of(best, state) * _updates_left(state) >= WORTH_COMPILING:
+    if device.type == "cpu" and _seconds_left(state, figures.of(best, state)) >= WORTH_COMPILING:
         compiled = Mode(asked[-1], compiled=True)  # the rest compiled away, the faster products win
         try:
             if figures.of(compiled, state) < figures.of(best, state):
@@ -164,20 +164,16 @@ def _seconds_per_update(state: State, updates: int = MOST_UPDATES) -> float:
     return statistics.median(taken)
 
 
-def _updates_left(state: State) -> int:
+def _seconds_left(state: State, per_update: float) -> float:
     budget = state.recipe.budget
-    left = math.ceil((budget.images - state.images) / images_per_update(state))
-    return max(0, min(left, budget.steps - state.steps if budget.steps else left))
+    updates = math.ceil((budget.images - state.images) / images_per_update(state))
+    updates = max(0, min(updates, budget.steps - state.steps if budget.steps else updates))
+    return min(per_update * updates, 60 * budget.minutes if budget.minutes else math.inf)
 
 
 def _forecast(state: State, figures: Figures, note: str = "") -> Forecast:
     per_update = figures.known(state.mode, whole=True) or figures.known(state.mode)
     if per_update is None:
         per_update = _seconds_per_update(state)
-    seconds, minutes = per_update * _updates_left(state), state.recipe.budget.minutes
-    return Forecast(
-        state.mode,
-        images_per_update(state) / per_update,
-        seconds if minutes is None else min(seconds, 60 * minutes),
-        note,
-    )
+    seconds = _seconds_left(state, per_update)
+    return Forecast(state.mode, images_per_update(state) / per_update, seconds, note)

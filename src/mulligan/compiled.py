@@ -22,6 +22,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.optim import Optimizer
 
+from mulligan import thin
 from mulligan.ema import EMA
 from mulligan.errors import first_line
 from mulligan.files import cache_folder
@@ -108,7 +109,7 @@ class Compiled:
             logits = (d.real_logits, d.fake_logits, g.fake_logits, g.real_logits)
             return [update.health, d.loss, g.loss, *(x for x in logits if x is not None)]
 
-        self._compiled = compiler(make_fx(flat, tracing_mode="fake")(*inputs), inputs)
+        self._compiled = compiler(make_fx(flat, thin.TABLE, tracing_mode="fake")(*inputs), inputs)
 
     def bind(self) -> None:
         """Look anew for the tensors to move: an optimiser that was restored has others."""
