@@ -52,7 +52,7 @@ def distance(name: str, seed: int, mode: Mode, dataset: Dataset) -> float:
 
 def table(found: dict[str, dict[str, float]], names: list[str], seeds: int) -> list[str]:
     lines = [
-        f"| recipe | updates | float32 | bfloat16, compiled | ratio (geometric) | 95 % upper bound | ≤ {MARGIN} |",
+        f"| recipe | updates | float32 | bfloat16, compiled | ratio (geometric) | 95 % upper | ≤ {MARGIN} |",
         "|---|--:|--:|--:|--:|--:|---|",
     ]
     for name in names:

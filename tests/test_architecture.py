@@ -27,7 +27,8 @@ ROOMS: dict[str, str] = {
     "recipes": "",
     "data": "errors files seeds | numpy PIL",  # reads and makes images: knows neither networks nor torch
     "data.order": "errors seeds | torch",
-    "objectives": "torch",
+    "distributed": "torch",
+    "objectives": "distributed | torch",
     "penalties": "objectives | torch",  # for the mean over a batch
     "constraints": "torch",
     "augment": "torch",
@@ -35,16 +36,19 @@ ROOMS: dict[str, str] = {
     "step": "augment objectives penalties | torch",  # the algorithm knows no names, no files, no processes
     "schedules": "recipe",
     "build": (
-        "augment constraints errors hardware models objectives penalties recipe schedules seeds step | torch"
+        "augment constraints distributed errors hardware models objectives penalties recipe schedules seeds"
+        " step | torch"
     ),
     "ema": "torch",
     "thin": "torch",
     "compiled": "ema errors files step thin | torch",  # knows the step as something to call
-    "stream": "build data.order pixels recipe seeds | torch",
+    "stream": "build data.order distributed pixels recipe seeds | torch",
     "sampler": "build errors pixels recipe seeds | numpy torch",
     "archive": "errors files | pydantic safetensors torch",
     "checkpoint": "archive errors hardware | pydantic torch",  # a recipe is a table to it
-    "state": "build checkpoint compiled data ema errors hardware recipe sampler step stream | torch",
+    "state": (
+        "build checkpoint compiled data distributed ema errors hardware recipe sampler step stream | torch"
+    ),
     "probes": "recipe state step | torch",
     "calibration": "_version compiled files hardware state | torch",
     "runlog": "errors files recipe",
@@ -56,12 +60,12 @@ ROOMS: dict[str, str] = {
         "archive checkpoint data errors evaluator hardware metrics model runlog seeds state"
         " | numpy pydantic torch torch_fidelity"
     ),
-    "loop": "checkpoint errors probes recipe runlog schedules state step | torch",
+    "loop": "checkpoint distributed errors probes recipe runlog schedules state step | torch",
     "watching": "calibration loop pictures runlog seeds state",
     "model": "build checkpoint errors hardware recipe sampler | torch",
     "training": (
-        "calibration checkpoint data errors files hardware loop model recipe runlog sampler scorecard state"
-        " watching | torch"
+        "calibration checkpoint data distributed errors files hardware loop model recipe runlog sampler"
+        " scorecard state watching | torch"
     ),
     "arena": "checkpoint errors files recipe runlog | matplotlib numpy",
     "sweep": "arena errors files recipe runlog | optuna",
@@ -69,8 +73,8 @@ ROOMS: dict[str, str] = {
     "tracking": "calibration errors loop runlog state | torch",
     "": "_version errors loop model recipe scorecard training",  # mulligan itself: imported when asked for
     "cli": (
-        "_version arena calibration data errors files generation hardware loop model pictures recipe runlog"
-        " scorecard state sweep tracking training watching"
+        "_version arena calibration data distributed errors files generation hardware loop model pictures"
+        " recipe runlog scorecard state sweep tracking training watching"
         " | rich typer"
     ),
     "__main__": "cli",

@@ -83,6 +83,8 @@ CASES: dict[str, dict[str, Any]] = {
         "objective": {"kind": "relativistic-paired"},
         "penalty": {"r1": CURVE, "r2": 1.0},
     },
+    "relativistic average": {"objective": {"kind": "relativistic-average"}},
+    "dragan": {"penalty": {"dragan": 5.0}},
     "wgan-gp": {"objective": {"kind": "wasserstein"}, "penalty": {"gradient_penalty": 10.0}},
     "spectral norm by projection": {
         "condition": {"kind": "projection"},

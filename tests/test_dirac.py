@@ -349,8 +349,8 @@ MUTANTS: dict[str, tuple[str, str]] = {
     "together is not simultaneous": (D_MOVES, D_MOVES.replace(
         "    move_generator(gan, g)\n", "    move_generator(gan, generator_turn(gan, real, generate(gan, "
         "source.latents(len(real)), y), y, source, knobs))\n")),
-    "D does not move": ("    _move(gan, gan.d_optimizer, turn)", "    pass"),
-    "G does not move": ("    _move(gan, gan.g_optimizer, turn)", "    pass"),
+    "D does not move": ("    _move(gan.d_optimizer, turn)", "    pass"),
+    "G does not move": ("    _move(gan.g_optimizer, turn)", "    pass"),
     "D moves once": ("range(gan.d_steps)", "range(1)"),
     "reals without noise": ("look(gan, real, source, knobs), look(gan, fake, source, knobs)",
                             "real, look(gan, fake, source, knobs)"),

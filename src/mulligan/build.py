@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
-from mulligan import augment, constraints, objectives, penalties, recipe, schedules, seeds, step
+from mulligan import augment, constraints, distributed, objectives, penalties, recipe, schedules, seeds, step
+from mulligan.distributed import Group
 from mulligan.errors import UserError
 from mulligan.hardware import Precision
 from mulligan.models import dcgan, mlp, resnet, tutorial_dcgan
@@ -114,11 +116,12 @@ def gan(
     seed: int = 0,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
+    group: Group | None = None,
 ) -> GAN:
     """Build both networks, initialised from ``seed``, their optimisers and the rules of their game.
 
     The global random state is left as it was. ``classes`` is what the data has; the networks hear
-    of them if the recipe's ``condition`` says so.
+    of them if the recipe's ``condition`` says so. In a ``group`` of processes every one builds the same.
 
     Raises:
         UserError: the networks cannot make images of this shape, want labels where there are none,
@@ -134,8 +137,10 @@ def gan(
         d = discriminator(recipe, seen, objective.heads, classes)
     # Channels last: a convolution over few channels is otherwise ten times slower on a CPU.
     for network in (g, d):
+        if group:
+            distributed.synchronise(network)
         network.to(device, dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return GAN(
+    made = GAN(
         generator=g,
         discriminator=d,
         g_optimizer=_optimizer(g, recipe.optimizer.generator),
@@ -151,6 +156,7 @@ def gan(
         augment=_augmentation(recipe),
         constrain=_constraint(recipe),
     )
+    return replace(made, mean=group.mean) if group else made
 
 
 def _joined(recipe: Recipe) -> bool:

@@ -23,6 +23,7 @@ from mulligan.files import cache_folder, write_json
 from mulligan.hardware import Mode, Precision
 from mulligan.state import State
 
+WORTH_FORETELLING = 50  # updates
 WORTH_MEASURING = 10.0  # seconds: a shorter run would be over before a better way is found
 WORTH_COMPILING = 45.0  # seconds: compiling takes 5 to 20 of them, the first time
 SECONDS = 0.4  # for each figure, of which there are three at the most
@@ -47,8 +48,10 @@ class Forecast:
     note: str = ""
 
 
-def choose(state: State, precision: Precision | None = None, mode: Mode | None = None) -> Forecast:
+def choose(state: State, precision: Precision | None = None, mode: Mode | None = None) -> Forecast | None:
     """Choose how to compute a run, and leave its state ready to be computed so, otherwise as it was.
+
+    A run of a few updates is computed as it is written, and nothing is foretold of it.
 
     Args:
         state: The run.
@@ -64,6 +67,8 @@ def choose(state: State, precision: Precision | None = None, mode: Mode | None =
             note = f"its updates were compiled before; now {error}, and its last digits will differ"
         return _forecast(state, figures, note)
     state.use(Mode(precision or "exact"))
+    if _updates_left(state) < WORTH_FORETELLING:
+        return None
     first = figures.known(state.mode) or _seconds_per_update(state, updates=1)
     if _seconds_left(state, first) < WORTH_MEASURING:
         figures.note(state.mode, first)
@@ -164,11 +169,15 @@ def _seconds_per_update(state: State, updates: int = MOST_UPDATES) -> float:
     return statistics.median(taken)
 
 
-def _seconds_left(state: State, per_update: float) -> float:
+def _updates_left(state: State) -> int:
     budget = state.recipe.budget
-    updates = math.ceil((budget.images - state.images) / images_per_update(state))
-    updates = max(0, min(updates, budget.steps - state.steps if budget.steps else updates))
-    return min(per_update * updates, 60 * budget.minutes if budget.minutes else math.inf)
+    left = math.ceil((budget.images - state.images) / images_per_update(state))
+    return max(0, min(left, budget.steps - state.steps if budget.steps else left))
+
+
+def _seconds_left(state: State, per_update: float) -> float:
+    minutes = state.recipe.budget.minutes
+    return min(per_update * _updates_left(state), 60 * minutes if minutes else math.inf)
 
 
 def _forecast(state: State, figures: Figures, note: str = "") -> Forecast:

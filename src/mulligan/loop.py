@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from mulligan import checkpoint, probes
+from mulligan import checkpoint, distributed, probes
 from mulligan.checkpoint import Scores
 from mulligan.errors import RunError
 from mulligan.recipe import Cadence
@@ -169,6 +169,13 @@ def train(state: State, run: Path, observer: Observer) -> str:
     finally:
         log.close()
     return reason
+
+
+def follow(state: State) -> None:
+    """Make an update whenever the leader of this process's group does, until it ends."""
+    assert state.group
+    while state.group.follow() == distributed.ADVANCE:
+        state.advance()
 
 
 class Meter:

@@ -18,6 +18,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, log_softmax, logsigmoid, relu
 
+from mulligan.distributed import global_mean
+
 
 @dataclass(frozen=True)
 class Objective:
@@ -52,9 +54,9 @@ class Objective:
 def batch_mean(x: Tensor) -> Tensor:
     """Mean of all of x, differentiable: the one place where a loss or a penalty looks across samples.
 
-    Where several processes share a batch, it is the mean over all of them that belongs here.
+    Where several processes share a batch, it is the mean over all of them.
     """
-    return x.mean()
+    return global_mean(x)
 
 
 # Cross-entropy ---------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -60,6 +61,15 @@ def create(out: Path | None, recipe: Recipe, runs: Path = Path("runs")) -> Path:
                 number += 1
     except OSError as error:
         raise UserError(f"cannot write a run to {out or runs}: {error.strerror}") from None
+
+
+def of_launch(launch: str, out: Path | None, runs: Path = Path("runs")) -> Path | None:
+    """Find the run that an earlier start of the same launch began: ``out``, or the newest one of ``runs``."""
+    for run in [out] if out else sorted(runs.glob("*"), key=lambda path: path.stat().st_mtime, reverse=True):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            if json.loads((run / ENVIRONMENT).read_text("utf-8")).get("launch") == launch:
+                return run
+    return None
 
 
 def check_unused(out: Path) -> None:

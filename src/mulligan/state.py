@@ -9,10 +9,11 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from mulligan import build, checkpoint
+from mulligan import build, checkpoint, distributed
 from mulligan.checkpoint import AboutData, Checkpoint, Meta, Scores
 from mulligan.compiled import Compiled, Compiler, inductor
 from mulligan.data.dataset import Dataset
+from mulligan.distributed import Group
 from mulligan.ema import EMA
 from mulligan.errors import UserError, first_line
 from mulligan.hardware import Mode
@@ -37,6 +38,7 @@ class State:
         update: What the last update saw.
         mode: How the machine computes it.
         compiled: Makes the updates, where they have been compiled.
+        group: The processes that make each update together.
     """
 
     recipe: Recipe
@@ -54,9 +56,18 @@ class State:
     update: Update | None = None
     mode: Mode = field(default_factory=Mode)
     compiled: Compiled | None = None
+    group: Group | None = None
 
     def advance(self) -> Update:
-        """Make one update of everything that training moves."""
+        """Make one update of everything that training moves; a group's leader takes the others along."""
+        if self.group is None:
+            return self._advance()
+        if self.group.rank == 0:
+            self.group.lead(distributed.ADVANCE)
+        with self.group.together():
+            return self._advance()
+
+    def _advance(self) -> Update:
         optimizers = self.recipe.optimizer
         build.set_rates(self.gan.g_optimizer, optimizers.generator, self.images)
         build.set_rates(self.gan.d_optimizer, optimizers.discriminator, self.images)
@@ -66,8 +77,8 @@ class State:
         else:
             self.update = self.gan.step(self.stream, knobs)
             if self.ema:
-                self.ema.update(self.gan.generator, self.ema.weight(self.update.images))
-        self.images += self.update.images
+                self.ema.update(self.gan.generator, self.ema.weight(self.stream.world * self.update.images))
+        self.images += self.stream.world * self.update.images
         self.steps += 1
         return self.update
 
@@ -192,8 +203,11 @@ def begin(
     seed: int = 0,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
+    group: Group | None = None,
 ) -> State:
-    """Build a run at its first moment; ``source`` and ``size`` say where the data came from.
+    """Build a run at its first moment, or this process's part of it.
+
+    ``source`` and ``size`` say where the data came from.
 
     Raises:
         UserError: the recipe cannot train on this data.
@@ -202,7 +216,11 @@ def begin(
     held_out = recipe.data.holdout if dataset.has_validation_head else 0
     images = torch.from_numpy(dataset.images[held_out:]).to(device)
     _check_batches(recipe, len(images))
-    gan = build.gan(recipe, dataset.image_shape, dataset.classes, seed=seed, device=device, dtype=dtype)
+    if group:
+        _check_parts(recipe, len(images), group.world)
+    gan = build.gan(
+        recipe, dataset.image_shape, dataset.classes, seed=seed, device=device, dtype=dtype, group=group
+    )
     labels = None
     if recipe.condition.kind != "none" and dataset.labels is not None:
         labels = torch.from_numpy(dataset.labels[held_out:]).to(device)
@@ -211,7 +229,8 @@ def begin(
         seed=seed,
         gan=gan,
         ema=EMA(gan.generator, recipe.ema.half_life) if recipe.ema.half_life else None,
-        stream=Stream(recipe, images, labels, seed, "train", dtype),
+        group=group,
+        stream=Stream(recipe, images, labels, seed, "train", dtype, group),
         probe=Stream(recipe, images, labels, seed, "probe", dtype),
         about_data=checkpoint.about_data(
             name=dataset.name,
@@ -223,6 +242,19 @@ def begin(
             class_names=dataset.class_names,
         ),
     )
+
+
+def _check_parts(recipe: Recipe, n: int, world: int) -> None:
+    """Refuse a batch, or the short one that ends an epoch, of which processes cannot have equal parts."""
+    table, unit = recipe.data, recipe.step.pack * world
+    if table.batch % unit:
+        near = max(1, round(table.batch / unit)) * unit
+        raise UserError(f"data.batch {table.batch} cannot be shared by {world} processes: use {near}")
+    if (table.order, table.last) == ("epoch", "short") and n % table.batch % world:
+        raise UserError(
+            f"data.last 'short' leaves {n % table.batch} images, which {world} processes cannot share: "
+            "use 'carry'"
+        )
 
 
 def _check_kind(recipe: Recipe, dataset: Dataset) -> None:

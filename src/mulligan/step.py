@@ -58,7 +58,7 @@ class Turn:
     """One network's loss and its gradient, before the network has moved.
 
     Attributes:
-        loss: The scalar that was differentiated, without its graph.
+        loss: The scalar that was differentiated, without its graph; over all processes, like the gradients.
         gradients: One tensor for each parameter, in the optimiser's order; none of a compiled update,
             which keeps them to itself.
         real_logits: D's answers to the reals it saw, ``[B, heads]``; None in a turn without reals.
@@ -89,8 +89,8 @@ class Update:
     health: Tensor
 
 
-def _one_process(_gradients: Gradients) -> None:
-    """Leave gradients as they are."""
+def _of_one_process(tensors: Gradients) -> Gradients:
+    return tensors
 
 
 def _unaugmented(x: Tensor, _source: Source) -> Tensor:
@@ -120,7 +120,7 @@ class GAN:
     precision: Callable[[], AbstractContextManager[object]] = nullcontext  # that networks compute in
     augment: Callable[[Tensor, Source], Tensor] = _unaugmented
     constrain: Callable[[nn.Module], None] = _unconstrained  # applied once after D's optimiser
-    reduce_gradients: Callable[[Gradients], None] = _one_process  # averages over processes, in place
+    mean: Callable[[Gradients], Gradients] = _of_one_process  # of each tensor, over all processes
 
     def step(self, source: Source, knobs: Knobs) -> Update:
         """Make one update of both networks."""
@@ -209,7 +209,7 @@ def discriminator_turn(
         )
         for penalty, gamma in zip(gan.penalties, knobs.gammas, strict=True):
             loss = loss + gamma * penalty(forward).mean()
-    return Turn(loss.detach(), _gradients(loss, gan.d_optimizer), real_logits.detach(), fake_logits.detach())
+    return _turn(gan, loss, gan.d_optimizer, real_logits.detach(), fake_logits)
 
 
 def generator_turn(
@@ -222,7 +222,7 @@ def generator_turn(
         with torch.no_grad():
             real_logits = judge(gan, look(gan, real, source, knobs), y)
     loss = gan.objective.g(fake_logits, real_logits).mean()
-    return Turn(loss.detach(), _gradients(loss, gan.g_optimizer), real_logits, fake_logits.detach())
+    return _turn(gan, loss, gan.g_optimizer, real_logits, fake_logits)
 
 
 def generate(gan: GAN, z: Tensor, y: Tensor | None) -> Tensor:
@@ -257,17 +257,16 @@ def look(gan: GAN, x: Tensor, source: Source, knobs: Knobs) -> Tensor:
 
 def move_discriminator(gan: GAN, turn: Turn) -> None:
     """Let D take its turn, then bring its weights back within their constraint."""
-    _move(gan, gan.d_optimizer, turn)
+    _move(gan.d_optimizer, turn)
     gan.constrain(gan.discriminator)
 
 
 def move_generator(gan: GAN, turn: Turn) -> None:
     """Let G take its turn."""
-    _move(gan, gan.g_optimizer, turn)
+    _move(gan.g_optimizer, turn)
 
 
-def _move(gan: GAN, optimizer: Optimizer, turn: Turn) -> None:
-    gan.reduce_gradients(turn.gradients)
+def _move(optimizer: Optimizer, turn: Turn) -> None:
     for parameter, gradient in zip(_parameters(optimizer), turn.gradients, strict=True):
         # A second derivative may lie in memory in another order, and torch's fused Adam goes by memory.
         same = gradient.stride() == parameter.stride()
@@ -276,8 +275,12 @@ def _move(gan: GAN, optimizer: Optimizer, turn: Turn) -> None:
     optimizer.zero_grad(set_to_none=True)
 
 
-def _gradients(loss: Tensor, optimizer: Optimizer) -> Gradients:
-    return torch.autograd.grad(loss, _parameters(optimizer))
+def _turn(
+    gan: GAN, loss: Tensor, optimizer: Optimizer, real_logits: Tensor | None, fake_logits: Tensor
+) -> Turn:
+    gradients = torch.autograd.grad(loss, _parameters(optimizer))
+    mean_loss, *means = gan.mean([loss.detach(), *gradients])
+    return Turn(mean_loss, means, real_logits, fake_logits.detach())
 
 
 def _health(d: Turn, g: Turn) -> Tensor:

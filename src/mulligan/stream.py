@@ -7,6 +7,7 @@ from torch import Tensor
 
 from mulligan import build, pixels, seeds
 from mulligan.data.order import BatchOrder
+from mulligan.distributed import Group
 from mulligan.recipe import Recipe
 
 
@@ -20,6 +21,7 @@ class Stream:
         seed: The run's seed.
         purpose: Streams of different purposes share no randomness.
         dtype: Of what is drawn.
+        group: Of processes, each of which draws the same and keeps its part; n and shapes are of the part.
     """
 
     def __init__(
@@ -30,7 +32,9 @@ class Stream:
         seed: int,
         purpose: str,
         dtype: torch.dtype = torch.float32,
+        group: Group | None = None,
     ) -> None:
+        self.group, self.world = group, group.world if group else 1
         self.recipe, self.images, self.labels, self.dtype = recipe, images, labels, dtype
         table = recipe.data
         self.order = BatchOrder(
@@ -40,7 +44,7 @@ class Stream:
 
     def reals(self) -> tuple[Tensor, Tensor | None]:
         """Draw the next batch of reals, and their labels."""
-        picks = self.order.next().to(self.images.device)
+        picks = self._part(self.order.next()).to(self.images.device)
         batch = pixels.to_range(self.images.index_select(0, picks), *self.recipe.data.pixels, self.dtype)
         return batch, None if self.labels is None else self.labels[picks]
 
@@ -50,15 +54,21 @@ class Stream:
 
     def latents(self, n: int) -> Tensor:
         """Draw n latents."""
-        return build.latents(self.recipe.latent, n, self.rng, self.dtype).to(self.images.device)
+        drawn = build.latents(self.recipe.latent, self.world * n, self.rng, self.dtype)
+        return self._part(drawn).to(self.images.device)
 
     def uniform(self, *shape: int) -> Tensor:
         """Draw numbers in [0, 1)."""
-        return torch.rand(*shape, generator=self.rng, dtype=self.dtype).to(self.images.device)
+        drawn = torch.rand(self.world * shape[0], *shape[1:], generator=self.rng, dtype=self.dtype)
+        return self._part(drawn).to(self.images.device)
 
     def normal(self, *shape: int) -> Tensor:
         """Draw standard normal numbers."""
-        return torch.randn(*shape, generator=self.rng, dtype=self.dtype).to(self.images.device)
+        drawn = torch.randn(self.world * shape[0], *shape[1:], generator=self.rng, dtype=self.dtype)
+        return self._part(drawn).to(self.images.device)
+
+    def _part(self, drawn: Tensor) -> Tensor:
+        return self.group.part(drawn) if self.group else drawn
 
     def state(self) -> dict[str, Tensor]:
         """Return what a checkpoint must hold to go on from here, bit for bit."""

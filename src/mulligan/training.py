@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
 
-from mulligan import calibration, checkpoint, hardware, loop, runlog, scorecard, state
+from mulligan import calibration, checkpoint, distributed, hardware, loop, runlog, scorecard, state
 from mulligan import data as data_room
 from mulligan import recipe as recipes
 from mulligan.calibration import Forecast
@@ -116,7 +116,9 @@ def prepare(
         else data_room.load(str(data), size=size, default_size=resolved.data.size)
     )
     source = None if isinstance(data, Dataset) else _source(str(data), dataset.name)
-    begun = state.begin(resolved, dataset, source=source, size=size, seed=seed, device=where)
+    group = distributed.join(where)
+    where = group.device if group else where
+    begun = state.begin(resolved, dataset, source=source, size=size, seed=seed, device=where, group=group)
     checkpoint.header_of(begun.meta())  # what could not be saved is refused before anything is written
     return Plan(begun, where, dataset, dataset.note)
 
@@ -137,6 +139,9 @@ def tuned(plan: Plan, precision: str = "auto", *, mode: Mode | None = None) -> P
             f"--precision {precision} is not known{nearest(precision, ['auto', *hardware.PRECISIONS])}"
         )
     kept: hardware.Precision | None = next((p for p in hardware.PRECISIONS if p == precision), None)
+    if plan.state.group:  # not timed: all processes must compute alike
+        plan.state.use(Mode((mode.precision if mode else kept) or "exact"))
+        return plan
     return replace(plan, forecast=calibration.choose(plan.state, kept, mode))
 
 
@@ -235,7 +240,7 @@ def resume(
     directory = Path(run)
     if checkpoint.find(directory) == directory:
         raise UserError(f"{directory}: resume takes the run directory, not one of its checkpoints")
-    with runlog.lock(directory):
+    with runlog.lock(directory) if distributed.leads() else nullcontext():
         saved = _latest(directory)
         recipe = _resumed_recipe(directory, saved, accept_changes)
         recipe = _with_budget(recipe, images, None, minutes, cut_off=False)
@@ -258,6 +263,8 @@ def resume(
         plan = tuned(plan, precision or "auto", mode=None if precision else saved.meta.mode)
         if images is not None or recipe.stop.kind == "none":
             plan.state.stopped = None  # asked to go on
+        if not distributed.leads():
+            return _follow(plan, directory)
         try:
             runlog.rewind(directory, saved.meta.images)
             write_atomically(directory / runlog.RECIPE, recipe.to_toml().encode())
@@ -276,17 +283,25 @@ def execute(
 ) -> Run:
     """Carry out a plan in a new run directory.
 
-    SIGINT and SIGTERM end it after the current update, with a checkpoint.
+    SIGINT and SIGTERM end it after the current update, with a checkpoint. Of several processes that
+    train together the leader alone writes, and the others follow it.
 
     Raises:
         UserError: the run directory cannot be made.
         RunError: the run could not go on; its last checkpoint is whole.
     """
+    group = plan.state.group
+    if group and group.rank > 0:
+        return _follow(plan, Path(group.share()))
     run = runlog.create(out, plan.recipe)
+    if group:
+        group.share(str(run.absolute()))
     with runlog.lock(run):
         environment = hardware.environment(plan.device)
         about = plan.state.about_data.model_dump(mode="json")
-        computed = asdict(plan.state.mode)
+        computed = {**asdict(plan.state.mode), "processes": group.world if group else 1}
+        if group:
+            computed["launch"] = distributed.launch()
         try:
             runlog.describe(
                 run, plan.recipe, {**environment, **computed, "seed": plan.state.seed, "data": about}
@@ -307,7 +322,11 @@ def _carry_out(
                 ending.callback(console.end)
             before = state.images, state.seconds
             observer = Observer(run, consoles, should_stop, signalled, scorecard.Light(plan.dataset))
-            reason = loop.train(state, run, observer)
+            try:
+                reason = loop.train(state, run, observer)
+            finally:
+                if state.group:
+                    state.group.lead(distributed.END)
             calibration.remember(state, state.images - before[0], state.seconds - before[1])
             observer.finish(state, paused=reason in PAUSES)
     except OSError as error:
@@ -316,6 +335,22 @@ def _carry_out(
             f"`mulligan resume {shlex.quote(str(run))}` goes on from it"
         ) from None
     return Run(run, reason, state.images, state.steps, state.seconds, reason == INTERRUPTED)
+
+
+def begun_before(out: Path | None) -> Path | None:
+    """Return the run to go on with, where ``torchrun`` has started this training again."""
+    launch = distributed.launch()
+    if launch is None or not distributed.started_again():
+        return None
+    run = runlog.of_launch(launch, out)
+    return run if run and checkpoint.history(run) else None
+
+
+def _follow(plan: Plan, run: Path) -> Run:
+    with signals():  # the leader decides when to end
+        loop.follow(plan.state)
+    state = plan.state
+    return Run(run, "the leader has ended", state.images, state.steps, state.seconds, interrupted=False)
 
 
 def _source(data: str, name: str) -> str:

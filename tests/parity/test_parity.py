@@ -196,8 +196,8 @@ MUTANTS: dict[str, tuple[str, str, str, tuple[str, ...]]] = {
         ("mlp-relu", "mlp-smooth", "dcgan-softmax"),
     ),
     "D's fakes drawn anew": ("step", "if k > 0 or not gan.shared_noise:", "if True:", ("mlp-batchnorm",)),
-    "D does not move": ("step", "_move(gan, gan.d_optimizer, turn)", "pass", ALL),
-    "G does not move": ("step", "_move(gan, gan.g_optimizer, turn)", "pass", ALL),
+    "D does not move": ("step", "_move(gan.d_optimizer, turn)", "pass", ALL),
+    "G does not move": ("step", "_move(gan.g_optimizer, turn)", "pass", ALL),
 }
 CASES = [pytest.param(m, n, id=f"{n}: {m}") for m, (_, _, _, names) in MUTANTS.items() for n in names]
 

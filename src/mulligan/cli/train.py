@@ -56,6 +56,8 @@ def train(
 
     if minutes is not None and not minutes > 0:
         raise UserError(f"--minutes {minutes:g}: must be above 0")
+    if begun := training.begun_before(out):
+        return _report(training.resume(begun, minutes=minutes, consoles=_consoles(quiet, tensorboard)), quiet)
     overrides = (*(set_ or ()), *(['stop={kind="none"}'] if no_stop else ()))
     plan = training.prepare(
         recipe,
@@ -111,7 +113,11 @@ def resume(
 
 
 def _consoles(quiet: bool, tensorboard: bool) -> list[Console]:
+    from mulligan.distributed import leads
+
     consoles: list[Console] = []
+    if not leads():
+        return consoles
     if not quiet:
         from mulligan.cli.console import Live, Plain
 
@@ -124,8 +130,11 @@ def _consoles(quiet: bool, tensorboard: bool) -> list[Console]:
 
 
 def _report(run: Run, quiet: bool) -> int:
+    from mulligan.distributed import leads
     from mulligan.loop import PAUSES
 
+    if not leads():
+        return 0
     if quiet:
         print(run.directory)
     else:

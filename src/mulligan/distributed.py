@@ -1,0 +1,178 @@
+"""Several processes that train one GAN as one would: each takes its part of every batch.
+
+All of them draw the same random numbers and keep the same weights; what is averaged over all of them is
+the gradients, and whatever else looks across a batch. The first, of rank 0, leads: it alone writes files
+and decides what happens next, and the others make an update whenever it does.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch import distributed as dist
+from torch.nn.modules.batchnorm import _BatchNorm
+
+ADVANCE, END = 1, 0
+
+_together = False  # is an update being made, by all processes at once?
+
+
+@dataclass(frozen=True)
+class Group:
+    """The processes of one training.
+
+    Attributes:
+        rank: Which of them this is; 0 leads.
+        world: How many they are.
+        device: What this one computes on.
+    """
+
+    rank: int
+    world: int
+    device: torch.device
+
+    def part(self, x: Tensor) -> Tensor:
+        """Return this process's rows of ``[world · n, ...]``: ``[n, ...]``."""
+        n = len(x) // self.world
+        return x[self.rank * n : (self.rank + 1) * n]
+
+    def mean(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """Return the mean of each tensor over all processes."""
+        flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
+        dist.all_reduce(flat)
+        parts = torch.split(flat / self.world, [tensor.numel() for tensor in tensors])
+        return [part.view(tensor.shape) for part, tensor in zip(parts, tensors, strict=True)]
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Within, ``global_mean`` is that over all processes: what a leader does alone is outside."""
+        global _together
+        _together = True
+        try:
+            yield
+        finally:
+            _together = False
+
+    def lead(self, what: int) -> None:
+        """Tell the others what comes next: ADVANCE or END."""
+        dist.broadcast(torch.tensor(what, device=self.device), src=0)
+
+    def share(self, text: str = "") -> str:
+        """Return the leader's text, in every process."""
+        length = torch.tensor(len(text.encode()), device=self.device)
+        dist.broadcast(length, src=0)
+        letters = torch.zeros(int(length), dtype=torch.uint8, device=self.device)
+        if self.rank == 0:
+            letters.copy_(torch.tensor(list(text.encode()), dtype=torch.uint8))
+        dist.broadcast(letters, src=0)
+        return bytes(letters.tolist()).decode()
+
+    def follow(self) -> int:
+        """Wait to be told."""
+        told = torch.tensor(END, device=self.device)
+        dist.broadcast(told, src=0)
+        return int(told)
+
+
+def join(device: torch.device) -> Group | None:
+    """Join the processes that ``torchrun`` started beside this one; None where it started none.
+
+    Each takes the GPU of its local rank, where they train on GPUs.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or "RANK" not in os.environ:
+        return None
+    if device.type == "cuda":
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(device)
+    if not dist.is_initialized():
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    return Group(dist.get_rank(), dist.get_world_size(), device)
+
+
+def leads() -> bool:
+    """Tell whether this process leads, or is the only one."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def launch() -> str | None:
+    """Return what ``torchrun`` calls this launch, however often it starts it again; None without."""
+    return os.environ.get("TORCHELASTIC_RUN_ID")
+
+
+def started_again() -> bool:
+    """Tell whether ``torchrun`` has started this training again, after a process of it had died."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+
+
+def global_mean(x: Tensor, axes: list[int] | None = None) -> Tensor:
+    """Mean of x, over ``axes`` or all of it; where an update is made together, over all processes.
+
+    Differentiable: what other processes make of this one's part counts too.
+    """
+    mean = x.mean() if axes is None else x.mean(axes)
+    if not _together:
+        return mean
+    total: Tensor = _Sum.apply(mean)  # type: ignore[no-untyped-call]
+    return total / dist.get_world_size()
+
+
+class _Sum(torch.autograd.Function):
+    """The sum over all processes; its gradient is the sum of what all of them make of it."""
+
+    @staticmethod
+    def forward(_context: Any, x: Tensor) -> Tensor:
+        total = x.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(_context: Any, gradient: Tensor) -> Tensor:
+        total: Tensor = _Sum.apply(gradient.contiguous())  # type: ignore[no-untyped-call]
+        return total
+
+
+class _Synchronised(_BatchNorm):
+    """BatchNorm over the batch of all processes."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not (_together and self.training):
+            return super().forward(x)
+        axes = [0, *range(2, x.dim())]
+        shape = [1, -1] + [1] * (x.dim() - 2)
+        mean = global_mean(x, axes)
+        variance = global_mean((x - mean.view(shape)).square(), axes)
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        assert self.momentum is not None
+        with torch.no_grad():
+            n = x.numel() / x.shape[1] * dist.get_world_size()
+            self.num_batches_tracked.add_(1)
+            self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
+            self.running_var.lerp_((variance * n / (n - 1)).to(self.running_var.dtype), self.momentum)
+        normal = (x - mean.view(shape)) * (variance.view(shape) + self.eps).rsqrt()
+        return normal * self.weight.view(shape) + self.bias.view(shape)
+
+
+class _Synchronised1d(_Synchronised, nn.BatchNorm1d):
+    pass
+
+
+class _Synchronised2d(_Synchronised, nn.BatchNorm2d):
+    pass
+
+
+_SYNCHRONISED: dict[type, type] = {nn.BatchNorm1d: _Synchronised1d, nn.BatchNorm2d: _Synchronised2d}
+
+
+def synchronise(network: nn.Module) -> None:
+    """Let every BatchNorm of a network see the batch of all processes."""
+    for layer in network.modules():
+        if type(layer) in _SYNCHRONISED:
+            layer.__class__ = _SYNCHRONISED[type(layer)]
