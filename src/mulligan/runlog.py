@@ -12,13 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from mulligan.errors import UserError
-from mulligan.files import write_atomically, write_json
+from mulligan.files import try_lock, write_atomically, write_json
 from mulligan.recipe import Recipe
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 LOG = "log.jsonl"
 LOCK = ".lock"
@@ -92,13 +87,12 @@ def lock(run: Path) -> Iterator[None]:
     except OSError as error:
         raise UserError(f"{run}: cannot be written: {error.strerror}") from None
     with file:
-        if fcntl is not None:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise UserError(f"{run}: another process is training here") from None
-            except OSError as error:
-                raise UserError(f"{run}: cannot be locked: {error.strerror}") from None
+        try:
+            free = try_lock(file)
+        except OSError as error:
+            raise UserError(f"{run}: cannot be locked: {error.strerror}") from None
+        if not free:
+            raise UserError(f"{run}: another process is training here")
         yield
 
 

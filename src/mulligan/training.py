@@ -92,8 +92,11 @@ def prepare(
     seed: int = 0,
     device: str = "auto",
     overrides: tuple[str, ...] = (),
+    on_data: Callable[[int, int | None], None] | None = None,
 ) -> Plan:
     """Resolve and check everything a run needs; see ``train`` for the arguments.
+
+    ``on_data`` is called with (done, in all or None) while data is fetched or decoded.
 
     Raises:
         UserError: anything that would keep the run from starting.
@@ -109,7 +112,7 @@ def prepare(
     dataset = (
         data
         if isinstance(data, Dataset)
-        else data_room.load(str(data), size=size, default_size=resolved.data.size)
+        else data_room.load(str(data), size=size, default_size=resolved.data.size, progress=on_data)
     )
     source = None if isinstance(data, Dataset) else _source(str(data), dataset.name)
     begun = state.begin(resolved, dataset, source=source, size=size, seed=seed, device=where)

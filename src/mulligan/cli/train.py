@@ -47,24 +47,26 @@ def train(
 ) -> int:
     """Train a GAN; leave pictures, a log and checkpoints in a run directory."""
     from mulligan import training
-    from mulligan.cli.console import describe
+    from mulligan.cli.console import describe, reading
     from mulligan.errors import UserError
     from mulligan.runlog import check_unused
 
     if minutes is not None and not minutes > 0:
         raise UserError(f"--minutes {minutes:g}: must be above 0")
     overrides = (*(set_ or ()), *(['stop={kind="none"}'] if no_stop else ()))
-    plan = training.prepare(
-        recipe,
-        data=data,
-        size=size,
-        images=images,
-        steps=steps,
-        minutes=minutes,
-        seed=seed,
-        device=device,
-        overrides=overrides,
-    )
+    with reading(quiet) as on_data:
+        plan = training.prepare(
+            recipe,
+            data=data,
+            size=size,
+            images=images,
+            steps=steps,
+            minutes=minutes,
+            seed=seed,
+            device=device,
+            overrides=overrides,
+            on_data=on_data,
+        )
     if dry_run:
         if out is not None:
             check_unused(out)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +17,7 @@ from mulligan.data.dataset import Dataset
 from mulligan.data.download import Progress, download
 from mulligan.data.idx import GZIP_MAGIC, idx_bytes, read_idx
 from mulligan.errors import UserError, nearest
+from mulligan.files import user_cache
 
 Status = Literal["ok", "not checkable", "damaged", "missing"]
 
@@ -119,15 +119,7 @@ NAMED = {
 def folders(name: str) -> list[Path]:
     """Return where a named set is looked for, in order: ``$MULLIGAN_DATA/NAME``, the user's cache."""
     own = os.environ.get("MULLIGAN_DATA")
-    if os.environ.get("XDG_CACHE_HOME"):
-        cache = Path(os.environ["XDG_CACHE_HOME"])
-    elif sys.platform == "darwin":
-        cache = Path.home() / "Library" / "Caches"
-    elif sys.platform == "win32" and os.environ.get("LOCALAPPDATA"):
-        cache = Path(os.environ["LOCALAPPDATA"])
-    else:
-        cache = Path.home() / ".cache"
-    return ([Path(own).expanduser() / name] if own else []) + [cache / "mulligan" / name]
+    return ([Path(own).expanduser() / name] if own else []) + [user_cache() / name]
 
 
 def find_file(folder: Path, file: str) -> Path | None:
