@@ -22,6 +22,7 @@ from safetensors.torch import save
 
 import mulligan
 from mulligan import checkpoint, recipe
+from mulligan.cli.console import reading
 from mulligan.data import locate
 from support import RECIPES, command, final, logged_steps, same, small
 
@@ -512,6 +513,21 @@ def test_a_terminal_shows_a_progress_bar_and_rows(tmp_path: Path) -> None:
     assert len(re.findall(r"\d+% .*[\d,]+ images +[\d,]+/s +D [\d.]+ G [\d.]+", text)) >= 2  # the bar, moving
     assert "the time is up" in text
     assert shown.decode().count("\x1b[?25h") >= 1  # the cursor is back
+
+
+@pytest.mark.parametrize(("terminal", "quiet"), [(True, False), (True, True), (False, False)])
+def test_a_terminal_shows_how_far_reading_is(
+    terminal: bool, quiet: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    with reading(quiet):
+        pass  # nothing to fetch or decode
+    assert capsys.readouterr().err == ""
+    with reading(quiet) as show:
+        if show:
+            show(50, 200)
+    assert ("reading the data" in capsys.readouterr().err) == (terminal and not quiet)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes are closed as POSIX has them")

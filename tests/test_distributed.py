@@ -138,7 +138,7 @@ def test_a_killed_process_is_started_again_from_the_last_checkpoint(tmp_path: Pa
         before = int(checkpoint.history(run)[-1].stem)
     finally:
         error = process.communicate(timeout=240)[1].decode()
-    assert process.returncode == 0, error[:4000]
+    assert process.returncode == 0, error[-4000:]
     assert int(checkpoint.find(run).stem) > before
     seen = [row["images"] for row in runlog.rows(run)]
     assert seen == sorted(set(seen))  # what came after the checkpoint was taken back, and made again

@@ -426,8 +426,8 @@ MUTANTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     ),
     "G's reals and fakes exchanged": ("g(fake[:, 0], real[:, 0])", "g(real[:, 0], fake[:, 0])", RELATIVISTIC),
     # Reductions
-    "sum for mean": ("return x.mean()", "return x.sum()", ("relativistic_average",)),
-    "no mean": ("return x.mean()", "return x", ("relativistic_average",)),
+    "sum for mean": ("return global_mean(x)", "return x.sum()", ("relativistic_average",)),
+    "no mean": ("return global_mean(x)", "return x", ("relativistic_average",)),
     "reduced too early": (
         "g(fake[:, 0])",
         "g(fake[:, 0]).mean()",
@@ -435,7 +435,7 @@ MUTANTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     ),
     "cross-entropy reduced": ('reduction="none"', 'reduction="mean"', SMOOTHED),
     # Detaches
-    "the mean detached": ("return x.mean()", "return x.mean().detach()", ("relativistic_average",)),
+    "the mean detached": ("return global_mean(x)", "return global_mean(x).detach()", ("relativistic_average",)),
     "D's fake of a pair detached": (
         "-logsigmoid(real - fake), torch",
         "-logsigmoid(real - fake.detach()), torch",

@@ -19,7 +19,7 @@ import torch
 from mulligan import hardware
 from mulligan._version import __version__
 from mulligan.compiled import CannotCompile
-from mulligan.files import cache_folder, write_json
+from mulligan.files import user_cache, write_json
 from mulligan.hardware import Mode, Precision
 from mulligan.state import State
 
@@ -118,7 +118,7 @@ class Figures:
         device = next(state.gan.generator.parameters()).device
         machine = [hardware.cpu_name(), torch.get_num_threads(), str(device), torch.__version__, __version__]
         key = json.dumps([machine, recipe, about.image_shape, len(about.class_names)])
-        self._path = cache_folder() / "speed" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
+        self._path = user_cache() / "speed" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
         self._seconds: dict[str, float] = {}
         with contextlib.suppress(OSError, ValueError, TypeError, AttributeError, RecursionError):
             for name, seconds in json.loads(self._path.read_text("utf-8")).items():

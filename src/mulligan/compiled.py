@@ -25,7 +25,7 @@ from torch.optim import Optimizer
 from mulligan import thin
 from mulligan.ema import EMA
 from mulligan.errors import first_line
-from mulligan.files import cache_folder
+from mulligan.files import user_cache
 from mulligan.step import GAN, Knobs, Source, Turn, Update
 
 Flat = Callable[..., Sequence[Tensor]]  # tensors, one after the other -> tensors
@@ -52,7 +52,7 @@ def inductor(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Flat:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # torch's modules warn of each other
             # What was compiled once is found again; torch's own place for it does not outlive a restart.
-            os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "compiled"))
+            os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(user_cache() / "compiled"))
             from torch._inductor.compile_fx import compile_fx
 
             return cast(Flat, compile_fx(graph, inputs))

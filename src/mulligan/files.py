@@ -1,4 +1,4 @@
-"""Files that are either written whole or not at all."""
+"""Files that are either written whole or not at all, whose they are, and where they may be kept."""
 
 from __future__ import annotations
 
@@ -7,19 +7,12 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import IO
 
-
-def cache_folder() -> Path:
-    """Return where the package keeps what it can make anew: in ``$XDG_CACHE_HOME``, or the system's place."""
-    if os.environ.get("XDG_CACHE_HOME"):
-        cache = Path(os.environ["XDG_CACHE_HOME"])
-    elif sys.platform == "darwin":
-        cache = Path.home() / "Library" / "Caches"
-    elif sys.platform == "win32" and os.environ.get("LOCALAPPDATA"):
-        cache = Path(os.environ["LOCALAPPDATA"])
-    else:
-        cache = Path.home() / ".cache"
-    return cache / "mulligan"
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -47,6 +40,38 @@ def write_atomically(path: Path, data: bytes) -> None:
 def write_json(path: Path, value: object) -> None:
     """Write a value as readable JSON, atomically; NaN and infinity are not JSON and are refused."""
     write_atomically(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
+
+
+def try_lock(file: IO[str]) -> bool:
+    """Keep an open file to this process until it is closed or the process ends, however it does.
+
+    Platforms without such locks do without.
+
+    Returns:
+        False if another process has it.
+
+    Raises:
+        OSError: it cannot be locked.
+    """
+    if fcntl is not None:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
+
+
+def user_cache() -> Path:
+    """Return this package's folder in the user's cache directory; it need not exist."""
+    if os.environ.get("XDG_CACHE_HOME"):
+        cache = Path(os.environ["XDG_CACHE_HOME"])
+    elif sys.platform == "darwin":
+        cache = Path.home() / "Library" / "Caches"
+    elif sys.platform == "win32" and os.environ.get("LOCALAPPDATA"):
+        cache = Path(os.environ["LOCALAPPDATA"])
+    else:
+        cache = Path.home() / ".cache"
+    return cache / "mulligan"
 
 
 def _sync_folder(folder: Path) -> None:

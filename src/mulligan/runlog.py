@@ -13,13 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from mulligan.errors import UserError
-from mulligan.files import write_atomically, write_json
+from mulligan.files import try_lock, write_atomically, write_json
 from mulligan.recipe import Recipe
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 LOG = "log.jsonl"
 LOCK = ".lock"
@@ -64,10 +59,15 @@ def create(out: Path | None, recipe: Recipe, runs: Path = Path("runs")) -> Path:
 
 
 def of_launch(launch: str, out: Path | None, runs: Path = Path("runs")) -> Path | None:
-    """Find the run that an earlier start of the same launch began: ``out``, or the newest one of ``runs``."""
+    """Find the run that an earlier start of the same launch began: ``out``, or the newest one of ``runs``.
+
+    It is one that has a checkpoint; None if there is none.
+    """
     for run in [out] if out else sorted(runs.glob("*"), key=lambda path: path.stat().st_mtime, reverse=True):
         with contextlib.suppress(OSError, ValueError, AttributeError):
-            if json.loads((run / ENVIRONMENT).read_text("utf-8")).get("launch") == launch:
+            if json.loads((run / ENVIRONMENT).read_text("utf-8")).get("launch") == launch and any(
+                (run / "checkpoints").glob("[0-9]*.safetensors")
+            ):
                 return run
     return None
 
@@ -102,13 +102,12 @@ def lock(run: Path) -> Iterator[None]:
     except OSError as error:
         raise UserError(f"{run}: cannot be written: {error.strerror}") from None
     with file:
-        if fcntl is not None:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise UserError(f"{run}: another process is training here") from None
-            except OSError as error:
-                raise UserError(f"{run}: cannot be locked: {error.strerror}") from None
+        try:
+            free = try_lock(file)
+        except OSError as error:
+            raise UserError(f"{run}: cannot be locked: {error.strerror}") from None
+        if not free:
+            raise UserError(f"{run}: another process is training here")
         yield
 
 

@@ -96,8 +96,11 @@ def prepare(
     seed: int = 0,
     device: str = "auto",
     overrides: tuple[str, ...] = (),
+    on_data: Callable[[int, int | None], None] | None = None,
 ) -> Plan:
     """Resolve and check everything a run needs; see ``train`` for the arguments.
+
+    ``on_data`` is called with (done, in all or None) while data is fetched or decoded.
 
     Raises:
         UserError: anything that would keep the run from starting.
@@ -113,7 +116,7 @@ def prepare(
     dataset = (
         data
         if isinstance(data, Dataset)
-        else data_room.load(str(data), size=size, default_size=resolved.data.size)
+        else data_room.load(str(data), size=size, default_size=resolved.data.size, progress=on_data)
     )
     source = None if isinstance(data, Dataset) else _source(str(data), dataset.name)
     group = distributed.join(where)
@@ -335,15 +338,6 @@ def _carry_out(
             f"`mulligan resume {shlex.quote(str(run))}` goes on from it"
         ) from None
     return Run(run, reason, state.images, state.steps, state.seconds, reason == INTERRUPTED)
-
-
-def begun_before(out: Path | None) -> Path | None:
-    """Return the run to go on with, where ``torchrun`` has started this training again."""
-    launch = distributed.launch()
-    if launch is None or not distributed.started_again():
-        return None
-    run = runlog.of_launch(launch, out)
-    return run if run and checkpoint.history(run) else None
 
 
 def _follow(plan: Plan, run: Path) -> Run:

@@ -145,6 +145,19 @@ def test_copies_of_training_images_are_found() -> None:
     assert (others != np.arange(200)).all()
 
 
+def test_neighbours_are_the_same_however_few_are_held_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.Generator(np.random.PCG64(8))
+    training = rng.integers(0, 256, (200, 30), dtype=np.uint8)
+    images = rng.integers(0, 256, (70, 30), dtype=np.uint8)
+    known = memory.nearest(images, training), memory.nearest(training[:70], training, leave_out_self=True)
+    for pool, block in ((30 * 60, 16), (30 * 7, 70), (1, 3)):
+        monkeypatch.setattr(memory, "POOL", pool)
+        monkeypatch.setattr(memory, "BLOCK", block)
+        again = memory.nearest(images, training), memory.nearest(training[:70], training, leave_out_self=True)
+        for a, b in zip([*known[0], *known[1]], [*again[0], *again[1]], strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
 def test_closeness_is_a_half_for_like_and_one_for_copies() -> None:
     rng = np.random.Generator(np.random.PCG64(7))
     alike = memory.closeness(rng.normal(5, 1, 500), rng.normal(5, 1, 500))

@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import mulligan
 from mulligan import checkpoint, runlog
 from mulligan.checkpoint import Scores
+from mulligan.data import Dataset
+from mulligan.scorecard import building
 from support import command, same, small, timeless_log, trained
 
 LITTLE = (*small("mlp-relu"), "data.batch=50", "checkpoint.every=500", "checkpoint.keep=3")
@@ -53,6 +56,15 @@ def test_a_run_shorter_than_one_cadence_has_no_card_and_a_longer_one_ends_with_o
         700,
         1000,
     ]
+
+
+def test_of_a_large_set_only_so_much_is_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = Dataset("many", np.arange(100, dtype=np.uint8).reshape(100, 1, 1, 1))
+    monkeypatch.setattr(building, "MOST", 20)
+    training, test = building.split(dataset, seed=0, most=50)
+    assert (len(training), len(test)) == (50, 20)
+    assert not np.intersect1d(training.images, test.images).size
+    assert len(building.split(dataset, seed=0)[0]) == 80
 
 
 def test_resumed_and_uninterrupted_agree_on_cards_and_best(tmp_path: Path) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from rich.console import Console as RichConsole
-from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 from mulligan.calibration import Forecast
@@ -50,6 +51,33 @@ def duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {round(seconds) % 60} s"
     return f"{minutes // 60:,} h {minutes % 60} min"
+
+
+@contextlib.contextmanager
+def reading(quiet: bool) -> Iterator[Callable[[int, int | None], None] | None]:
+    """Show a bar from when data begins to be fetched or decoded, if anyone is looking, until it is read."""
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    bar = Bar(
+        TextColumn("reading the data"),
+        BarColumn(bar_width=20),
+        TaskProgressColumn(),
+        TimeRemainingColumn(compact=True),
+        console=RichConsole(stderr=True),
+        transient=True,
+    )
+    task = bar.add_task("", total=None)
+
+    def show(done: int, total: int | None) -> None:
+        bar.start()
+        bar.update(task, completed=done, total=total)
+
+    try:
+        yield show
+    finally:
+        if bar.live.is_started:
+            bar.stop()
 
 
 def line(row: Row) -> str:

@@ -96,10 +96,12 @@ def reference(
     """Make what generators of your own images are judged by: an evaluator, floors, statistics."""
     from mulligan import data as data_room
     from mulligan import scorecard
+    from mulligan.cli.console import reading
     from mulligan.runlog import check_unused
 
     check_unused(out)
-    training = data_room.load(data, size=size)
+    with reading(quiet) as on_data:
+        training = data_room.load(data, size=size, progress=on_data)
     test = None
     if training.has_validation_head:  # the named sets, which have a test split
         test = data_room.load(data, size=size, split="test")

@@ -50,26 +50,28 @@ def train(
 ) -> int:
     """Train a GAN; leave pictures, a log and checkpoints in a run directory."""
     from mulligan import training
-    from mulligan.cli.console import describe
+    from mulligan.cli.console import describe, reading
     from mulligan.errors import UserError
     from mulligan.runlog import check_unused
 
     if minutes is not None and not minutes > 0:
         raise UserError(f"--minutes {minutes:g}: must be above 0")
-    if begun := training.begun_before(out):
+    if begun := _begun_before(out):
         return _report(training.resume(begun, minutes=minutes, consoles=_consoles(quiet, tensorboard)), quiet)
     overrides = (*(set_ or ()), *(['stop={kind="none"}'] if no_stop else ()))
-    plan = training.prepare(
-        recipe,
-        data=data,
-        size=size,
-        images=images,
-        steps=steps,
-        minutes=minutes,
-        seed=seed,
-        device=device,
-        overrides=overrides,
-    )
+    with reading(quiet) as on_data:
+        plan = training.prepare(
+            recipe,
+            data=data,
+            size=size,
+            images=images,
+            steps=steps,
+            minutes=minutes,
+            seed=seed,
+            device=device,
+            overrides=overrides,
+            on_data=on_data,
+        )
     if dry_run and out is not None:
         check_unused(out)
     plan = training.tuned(plan, precision)
@@ -110,6 +112,14 @@ def resume(
         consoles=_consoles(quiet, tensorboard),
     )
     return _report(finished, quiet)
+
+
+def _begun_before(out: Path | None) -> Path | None:
+    """Return the run to go on with, where ``torchrun`` has started this training again."""
+    from mulligan import distributed, runlog
+
+    launch = distributed.launch()
+    return runlog.of_launch(launch, out) if launch and distributed.started_again() else None
 
 
 def _consoles(quiet: bool, tensorboard: bool) -> list[Console]:

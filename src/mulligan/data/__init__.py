@@ -83,7 +83,9 @@ def load(
         data = Dataset(source, images, labels, tuple(f"{i:03d}" for i in range(1000)))
     else:
         data = _load_path(source, size or default_size, split, progress)
-    return data if size is None else replace(data, images=resize_images(data.images, size))
+    if size is None or data.image_shape[1:] == (size, size):
+        return data
+    return replace(data, images=resize_images(data.images, size))
 
 
 def _load_named(
@@ -129,7 +131,7 @@ def _load_path(source: str, size: int | None, split: str, progress: Progress | N
             images, labels = _read_idx_folder(path, split)
             return Dataset(source, images, labels, _numbered(labels))
         _only_train(source, split)
-        return replace(read_folder(path, size, progress), name=source)
+        return read_folder(path, size, progress, source)
     if path.suffix.lower() == ".npz" and path.is_file():
         _only_train(source, split)
         images, some_labels = read_npz(path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass
 from functools import cached_property
 
 import numpy as np
@@ -14,7 +14,7 @@ from mulligan.errors import UserError
 
 @dataclass(frozen=True)
 class Dataset:
-    """Images in memory, as uint8, with what is known about them.
+    """Images as uint8, in memory or mapped from a file, with what is known about them.
 
     Attributes:
         name: How the set is recorded: ``mnist``, ``digits``, or the path it was read from.
@@ -25,6 +25,8 @@ class Dataset:
         note: One sentence for the user where something was chosen for them, else empty.
         has_validation_head: True for the named 60,000-image IDX training sets, whose first
             5,000 images TensorFlow 1's loader held out for validation.
+        known_sha256: The `digest`, from a reader that has it already; `dataclasses.replace`, after
+            which it may be another, forgets it.
     """
 
     name: str
@@ -33,8 +35,9 @@ class Dataset:
     class_names: tuple[str, ...] = ()
     note: str = ""
     has_validation_head: bool = False
+    known_sha256: InitVar[str | None] = None
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, known_sha256: str | None) -> None:
         """Check what a caller handed over, so that nothing fails in the middle of a run."""
         images, labels = np.asarray(self.images), self.labels
         if images.ndim != 4 or images.dtype not in (np.uint8, np.float32) or min(images.shape) < 1:
@@ -44,6 +47,8 @@ class Dataset:
         if images.dtype == np.float32 and images.shape[1:] != (2, 1, 1):
             raise UserError(f"{self.name}: expected uint8 0..255, got float32: multiply by 255 and cast")
         object.__setattr__(self, "images", np.ascontiguousarray(images))
+        if known_sha256 is not None:
+            self.__dict__["sha256"] = known_sha256  # where the cached property keeps it
         if labels is None:
             return
         labels = np.asarray(labels)
@@ -72,12 +77,17 @@ class Dataset:
 
     @cached_property
     def sha256(self) -> str:
-        """Hash of shape, pixels and labels: the identity of the data in a run's records."""
-        digest = hashlib.sha256(repr(self.images.shape).encode())
-        digest.update(np.ascontiguousarray(self.images).data)
-        if self.labels is not None:
-            digest.update(np.ascontiguousarray(self.labels).data)
-        return digest.hexdigest()
+        """The `digest` of images and labels."""
+        return digest(self.images, self.labels)
 
     def __len__(self) -> int:
         return int(self.images.shape[0])
+
+
+def digest(images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64] | None) -> str:
+    """Hash shape, pixels and labels: the identity of the data in a run's records."""
+    found = hashlib.sha256(repr(images.shape).encode())
+    found.update(np.ascontiguousarray(images).data)
+    if labels is not None:
+        found.update(np.ascontiguousarray(labels).data)
+    return found.hexdigest()

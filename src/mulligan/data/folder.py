@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from collections.abc import Callable, Iterator
@@ -12,19 +13,23 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
+from mulligan.data.cache import Cache, Shape
 from mulligan.data.dataset import Dataset
-from mulligan.data.idx import MAX_BYTES
 from mulligan.data.resize import check_size, fit_square
 from mulligan.errors import UserError, first_line
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 MAX_PIXELS = 64_000_000
+IN_MEMORY = 256 << 20  # bytes of decoded images; a larger set is mapped from a file
 _FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
 _GREY_MODES = ("1", "L", "LA")
 
 
 def read_folder(
-    path: str | Path, size: int | None, progress: Callable[[int, int | None], None] | None = None
+    path: str | Path,
+    size: int | None,
+    progress: Callable[[int, int | None], None] | None = None,
+    name: str | None = None,
 ) -> Dataset:
     """Read the PNG, JPEG, BMP and WebP images of a folder, in the order of their names.
 
@@ -32,20 +37,23 @@ def read_folder(
     their names. Hidden files and files of other kinds are passed over. Each image is turned as
     its EXIF data says, laid on black where it is transparent, cut to its largest centred square
     and resized; of an animation the first frame is taken, and 16-bit grey becomes 8-bit. If
-    every image is grey the set has one channel, else all have three (RGB).
+    every image is grey the set has one channel, else all have three (RGB). A set of more than
+    256 MiB is decoded into a file in the user's cache directory, once, and mapped from there.
 
     Args:
         path: The folder. Links that lead out of it are refused.
         size: Height and width of the images returned, 1..1024 pixels; None keeps their own, which
             must then be square and the same for all.
         progress: Called with (images read, images in all) after each image.
+        name: Of the set; the path if None.
 
     Returns:
         Images, uint8 ``[N, C, size, size]`` with C 1 or 3, and labels if there are sub-folders.
 
     Raises:
         UserError: there is no image, one cannot be read or has more than 64 megapixels, images
-            lie both beside and inside sub-folders, or the set would take more than 4 GiB.
+            lie both beside and inside sub-folders, or the set would take more than 64 GiB or
+            than the disk has.
     """
     if size is not None:
         check_size(size)
@@ -53,29 +61,19 @@ def read_folder(
     files, labels, class_names = _list(root)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's, over odd metadata and sizes; the latter are checked here
-        grey = True
-        sizes: dict[tuple[int, int], Path] = {}
-        for file in files:
-            with _open(file) as image:
-                grey = grey and _is_grey(image)
-                sizes.setdefault(image.size, file)
-        if size is None:
-            size = _common_side(sizes)
-            check_size(size)
-        channels = 1 if grey else 3
-        if len(files) * channels * size * size > MAX_BYTES:
-            raise UserError(
-                f"{root}: {len(files)} images of {size}×{size} take more than "
-                f"{MAX_BYTES >> 30} GiB; choose a smaller size"
-            )
-        images = np.empty((len(files), channels, size, size), np.uint8)
-        for i, file in enumerate(files):
-            with _open(file) as image:
-                pixels = _pixels(image, grey, size)
-            images[i] = pixels if grey else pixels.transpose(2, 0, 1)
-            if progress:
-                progress(i + 1, len(files))
-    return Dataset(str(path), images, labels, class_names)
+        cache = Cache(root, files, size)
+        begun = cache.record()
+        shape = begun.shape if begun else _survey(files, size)
+        sha256 = None
+        if begun or math.prod(shape) > IN_MEMORY:
+            images, sha256 = cache.images(shape, _decode, labels, progress)
+        else:
+            images = np.empty(shape, np.uint8)
+            for i, file in enumerate(files):
+                images[i] = _decode(file, shape)
+                if progress:
+                    progress(i + 1, len(files))
+    return Dataset(name or str(path), images, labels, class_names, known_sha256=sha256)
 
 
 def _list(root: Path) -> tuple[list[Path], npt.NDArray[np.int64] | None, tuple[str, ...]]:
@@ -119,6 +117,28 @@ def _entries(folder: Path, root: Path) -> tuple[list[Path], list[Path]]:
             raise UserError(f"{entry.path}: a link that leads out of {root}, which is not followed")
         (folders if is_folder else images).append(Path(entry.path))
     return images, folders
+
+
+def _survey(files: list[Path], size: int | None) -> Shape:
+    """Return the shape of the set, for which every file's header is read."""
+    grey = True
+    sizes: dict[tuple[int, int], Path] = {}
+    for file in files:
+        with _open(file) as image:
+            grey = grey and _is_grey(image)
+            sizes.setdefault(image.size, file)
+    if size is None:
+        size = _common_side(sizes)
+        check_size(size)
+    return len(files), 1 if grey else 3, size, size
+
+
+def _decode(file: Path, shape: Shape) -> npt.NDArray[np.uint8]:
+    """Return an image as the set holds it: uint8 ``[C, size, size]``."""
+    _, channels, size, _ = shape
+    with _open(file) as image:
+        pixels = _pixels(image, channels == 1, size)
+    return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from mulligan.data.dataset import Dataset
 from mulligan.data.download import Progress, download
 from mulligan.data.idx import GZIP_MAGIC, idx_bytes, read_idx
 from mulligan.errors import UserError, nearest
-from mulligan.files import cache_folder
+from mulligan.files import user_cache
 
 Status = Literal["ok", "not checkable", "damaged", "missing"]
 
@@ -119,7 +119,7 @@ NAMED = {
 def folders(name: str) -> list[Path]:
     """Return where a named set is looked for, in order: ``$MULLIGAN_DATA/NAME``, the user's cache."""
     own = os.environ.get("MULLIGAN_DATA")
-    return ([Path(own).expanduser() / name] if own else []) + [cache_folder() / name]
+    return ([Path(own).expanduser() / name] if own else []) + [user_cache() / name]
 
 
 def find_file(folder: Path, file: str) -> Path | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -10,7 +12,8 @@ from mulligan.metrics.estimate import NORMAL, Estimate, Floats, around
 
 NEIGHBOURS = 50
 NEAR = 0.5  # of the mean distance to the 50 nearest training images
-BLOCK = 512  # images whose distances to all training images are held at once
+BLOCK = 512  # images whose distances to a block of training images are held at once
+POOL = 1 << 26  # pixels of such a block; all of MNIST is one
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -30,25 +33,47 @@ def nearest(
         al. 2023 (arXiv 2301.13188, section 5) normalise it, since sparse strokes are all close to
         one another; and the index of the neighbour ``[N]``.
     """
-    pool = torch.from_numpy(np.ascontiguousarray(training)).float()
-    sizes = (pool * pool).sum(1)
     count = min(NEIGHBOURS, len(training) - leave_out_self)
+    candidates = _candidates(images, training, count, leave_out_self)
     distances, ratios, found = [], [], []
-    for start in range(0, len(images), BLOCK):
-        block = torch.from_numpy(np.ascontiguousarray(images[start : start + BLOCK])).float()
-        # ‖x − t‖² less ‖x‖², which ranks the same
-        scores = torch.addmm(sizes, block, pool.T, alpha=-2)
-        if leave_out_self:
-            own = torch.arange(len(block))
-            scores[own, own + start] = torch.inf
-        near = scores.topk(count, largest=False).indices
+    few = max(1, POOL // (8 * count * images.shape[1]))
+    for image, near in zip(_blocks(images, few), torch.split(candidates, few), strict=True):
         # The few that matter once more without rounding: sums of squares below 2^53 are exact.
-        exact = (block[:, None].double() - pool[near].double()).square().sum(2).sqrt() / 255
+        neighbours = torch.from_numpy(training[near.numpy()]).double()
+        exact = (image[:, None].double() - neighbours).square().sum(2).sqrt() / 255
         smallest, which = exact.min(1)
         distances.append(smallest)
         ratios.append(smallest / exact.mean(1).clamp(min=1e-12))
         found.append(near.gather(1, which[:, None])[:, 0])
     return torch.cat(distances).numpy(), torch.cat(ratios).numpy(), torch.cat(found).numpy()
+
+
+def _candidates(images: Pixels, training: Pixels, count: int, leave_out_self: bool) -> torch.Tensor:
+    """Return the ``count`` nearest training images of each, up to rounding: int64 ``[N, count]``."""
+    best = torch.full((len(images), count), torch.inf)
+    chosen = torch.zeros(len(images), count, dtype=torch.int64)
+    rows = max(1, POOL // training.shape[1])
+    for first, pool in zip(range(0, len(training), rows), _blocks(training, rows), strict=True):
+        sizes = (pool * pool).sum(1)
+        for start, block in zip(range(0, len(images), BLOCK), _blocks(images, BLOCK), strict=True):
+            # ‖x − t‖² less ‖x‖², which ranks the same
+            scores = torch.addmm(sizes, block, pool.T, alpha=-2)
+            if leave_out_self:
+                own = torch.arange(start, start + len(block))
+                own = own[(own >= first) & (own < first + len(pool))]
+                scores[own - start, own - first] = torch.inf
+            here = slice(start, start + len(block))
+            near = scores.topk(min(count, len(pool)), largest=False)
+            merged = torch.cat([best[here], near.values], 1).topk(count, largest=False)
+            best[here] = merged.values
+            chosen[here] = torch.cat([chosen[here], near.indices + first], 1).gather(1, merged.indices)
+    return chosen
+
+
+def _blocks(images: Pixels, rows: int) -> Iterator[torch.Tensor]:
+    """Yield float32 ``[rows, P]`` at a time: a whole set in floats may be larger than memory."""
+    for start in range(0, len(images), rows):
+        yield torch.from_numpy(np.ascontiguousarray(images[start : start + rows])).float()
 
 
 def near_copies(ratio: Floats) -> npt.NDArray[np.bool_]:

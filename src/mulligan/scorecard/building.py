@@ -173,8 +173,11 @@ def _shares(labels: npt.NDArray[np.int64] | None, judge: Evaluator) -> tuple[flo
     return tuple(shares(labels, len(judge.about.class_names)))
 
 
-def split(dataset: Dataset, seed: int) -> tuple[Dataset, Dataset]:
-    """Hold out a third at random."""
+def split(dataset: Dataset, seed: int, most: int = SIZES[-1]) -> tuple[Dataset, Dataset]:
+    """Hold out a third at random, 10,000 images at most; return ``most`` of the others, and these.
+
+    Both are copies in memory, which a large set as a whole may not fit into.
+    """
     order = np.random.Generator(np.random.PCG64(seeds.derive(seed, "held out"))).permutation(len(dataset))
     cut = min(MOST, round(len(dataset) * HELD_OUT))
 
@@ -182,7 +185,7 @@ def split(dataset: Dataset, seed: int) -> tuple[Dataset, Dataset]:
         labels = None if dataset.labels is None else dataset.labels[picks]
         return replace(dataset, images=dataset.images[picks], labels=labels)
 
-    return part(np.sort(order[cut:])), part(np.sort(order[:cut]))
+    return part(np.sort(order[cut : cut + most])), part(np.sort(order[:cut]))
 
 
 def _held_out(training: Dataset, test: Dataset | None) -> tuple[npt.NDArray[np.float64], tuple[int, int]]:

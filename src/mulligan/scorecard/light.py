@@ -5,7 +5,7 @@ from __future__ import annotations
 from mulligan.data.dataset import Dataset
 from mulligan.runlog import Row
 from mulligan.scorecard import building, measure, toys
-from mulligan.scorecard.reference import Reference, find
+from mulligan.scorecard.reference import MOST, Reference, find
 from mulligan.scorecard.source import Samples
 from mulligan.state import State
 
@@ -52,7 +52,7 @@ def _suited(dataset: Dataset, n: int) -> Reference:
     shipped = find("mnist")
     if shipped.matches(dataset.sha256):
         return shipped
-    training, test = building.split(dataset, seed=0)
+    training, test = building.split(dataset, seed=0, most=max(n, MOST))
     return building.compare_real(
         building.fallback(dataset.image_shape),
         training,

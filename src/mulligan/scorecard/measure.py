@@ -70,9 +70,9 @@ def missing(judged: Judged, reference: Reference) -> tuple[list[int], list[int]]
 
 
 def in_canonical_order(
-    images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64] | None = None
+    images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64] | None = None, n: int | None = None
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64] | None]:
-    """Sort images by their bytes, then shuffle them by a fixed seed.
+    """Sort images by their bytes, then shuffle them by a fixed seed; return the first n, or all.
 
     The order in which images come thus never changes a score, not even by a rounding error, and
     the first so many of them are still a random choice.
@@ -80,7 +80,7 @@ def in_canonical_order(
     flat = np.ascontiguousarray(images.reshape(len(images), -1))
     keys = flat.view(np.dtype((np.void, flat.shape[1])))[:, 0]
     order = np.argsort(keys, kind="stable")
-    order = order[np.random.Generator(np.random.PCG64(0)).permutation(len(order))]
+    order = order[np.random.Generator(np.random.PCG64(0)).permutation(len(order))[:n]]
     return images[order], None if labels is None else labels[order]
 
 

@@ -61,8 +61,8 @@ def read(source: str | Path, n: int | None, seed: int = 0, device: str = "auto")
     if len(dataset) < max(FEWEST, n or 0):
         wanted = f"{n}, as -n says" if n else f"at least {FEWEST}"
         raise UserError(f"{source}: has {len(dataset)} images, expected {wanted}")
-    images, labels = in_canonical_order(dataset.images, dataset.labels)
-    return Samples(images[:n], None if labels is None else labels[:n], None, dataset.name)
+    images, labels = in_canonical_order(dataset.images, dataset.labels, n)
+    return Samples(images, labels, None, dataset.name)
 
 
 def _from_model(model: Model, n: int, seed: int) -> Samples:
