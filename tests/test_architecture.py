@@ -27,7 +27,7 @@ ROOMS: dict[str, str] = {
     "recipes": "",
     "data": "errors files seeds | numpy PIL",  # reads and makes images: knows neither networks nor torch
     "data.order": "errors seeds | torch",
-    "distributed": "torch",
+    "distributed": "errors | torch",
     "objectives": "distributed | torch",
     "penalties": "objectives | torch",  # for the mean over a batch
     "constraints": "torch",
@@ -43,7 +43,7 @@ ROOMS: dict[str, str] = {
     "thin": "torch",
     "compiled": "ema errors files step thin | torch",  # knows the step as something to call
     "stream": "build data.order distributed pixels recipe seeds | torch",
-    "sampler": "build errors pixels recipe seeds | numpy torch",
+    "sampler": "build distributed errors pixels recipe seeds | numpy torch",
     "archive": "errors files | pydantic safetensors torch",
     "checkpoint": "archive errors hardware | pydantic torch",  # a recipe is a table to it
     "state": (
@@ -55,21 +55,21 @@ ROOMS: dict[str, str] = {
     "hardware": "_version errors | torch",
     "pictures": "errors files | numpy PIL",
     "metrics": "errors seeds | numpy torch",  # features in, numbers out: knows no network and no file
-    "evaluator": "archive errors seeds | numpy pydantic torch",
+    "evaluator": "archive distributed errors seeds | numpy pydantic torch",
     "scorecard": (
-        "archive checkpoint data errors evaluator hardware metrics model runlog seeds state"
+        "archive checkpoint data distributed errors evaluator hardware metrics model runlog seeds state"
         " | numpy pydantic torch torch_fidelity"
     ),
     "loop": "checkpoint distributed errors probes recipe runlog schedules state step | torch",
     "watching": "calibration loop pictures runlog seeds state",
-    "model": "build checkpoint errors hardware recipe sampler | torch",
+    "model": "build checkpoint distributed errors hardware recipe sampler | torch",
     "training": (
         "calibration checkpoint data distributed errors files hardware loop model recipe runlog sampler"
         " scorecard state watching | torch"
     ),
     "arena": "checkpoint errors files recipe runlog | matplotlib numpy",
     "sweep": "arena errors files recipe runlog | optuna",
-    "generation": "data errors model pictures",
+    "generation": "data distributed errors hardware model pictures",
     "tracking": "calibration errors loop runlog state | torch",
     "": "_version errors loop model recipe scorecard training",  # mulligan itself: imported when asked for
     "cli": (

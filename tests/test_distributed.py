@@ -9,12 +9,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from mulligan import checkpoint, recipe, runlog, state
+from mulligan import checkpoint, recipe, runlog, scorecard, state
 from mulligan.distributed import Group
 from mulligan.errors import UserError
 from test_compiled import CASES, a_recipe, images
@@ -44,9 +44,14 @@ for number, case in enumerate(sys.argv[2:]):
 """
 
 
-def torchrun(*arguments: object, **how: Any) -> subprocess.Popen[bytes]:
+def environment(home: Path) -> dict[str, str]:
+    path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    return {**os.environ, "OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(home), "PYTHONPATH": path}
+
+
+def torchrun(*arguments: object, home: Path) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **how)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(home))
 
 
 def finished(process: subprocess.Popen[bytes]) -> str:
@@ -64,7 +69,7 @@ def test_two_processes_make_the_updates_of_one(tmp_path: Path) -> None:
     names = list(CASES)
     script = tmp_path / "worker.py"
     script.write_text(WORKER)
-    finished(torchrun("--nproc-per-node", 2, script, tmp_path, *names))
+    finished(torchrun("--nproc-per-node", 2, script, tmp_path, *names, home=tmp_path))
     for number, case in enumerate(names):
         chosen = a_recipe(**recipe.merge(CASES[case], {"data": {"batch": 8}}))
         alone = state.begin(chosen, images(22), dtype=torch.float64)
@@ -92,10 +97,6 @@ TRAIN = ("-m", "mulligan", "train", "mlp-relu", "--data", "digits", "--set", "ge
 OFTEN = ("--set", "discriminator.hidden=[8]", "--set", "checkpoint.every=1280", "--set", "card.every=0")
 
 
-def environment(tmp_path: Path) -> dict[str, str]:
-    return {**os.environ, "OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(tmp_path)}
-
-
 def weights(run: Path) -> dict[str, torch.Tensor]:
     return checkpoint.read(checkpoint.find(run)).tensors
 
@@ -103,7 +104,7 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
 def test_two_processes_train_and_one_goes_on(tmp_path: Path) -> None:
     run, alone = tmp_path / "run", tmp_path / "alone"
     two = ("--nproc-per-node", 2, *TRAIN, *OFTEN, "--precision", "exact", "--images", 2560, "--out", run)
-    out = finished(torchrun(*two, env=environment(tmp_path)))
+    out = finished(torchrun(*two, home=tmp_path))
     assert out.count("the budget is spent") == 1  # the leader alone speaks
     about = json.loads((run / runlog.ENVIRONMENT).read_text())
     assert about["processes"] == 2
@@ -118,12 +119,13 @@ def test_two_processes_train_and_one_goes_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="nothing to kill with")
-def test_a_killed_process_is_started_again_from_the_last_checkpoint(tmp_path: Path) -> None:
+@pytest.mark.parametrize("which", [0, -1])
+def test_a_killed_process_is_started_again_from_the_last_checkpoint(tmp_path: Path, which: int) -> None:
     run = tmp_path / "run"
     process = torchrun(
         *("--nproc-per-node", 2, "--max-restarts", 1, *TRAIN, *OFTEN),
         *("--precision", "exact", "--images", 10**9, "--minutes", "0.1", "--out", run),
-        env=environment(tmp_path),
+        home=tmp_path,
     )
     try:
         deadline = time.monotonic() + 120
@@ -134,11 +136,30 @@ def test_a_killed_process_is_started_again_from_the_last_checkpoint(tmp_path: Pa
         workers = subprocess.run(
             ["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True
         )
-        os.kill(int(workers.stdout.split()[-1]), signal.SIGKILL)
+        os.kill(int(workers.stdout.split()[which]), signal.SIGKILL)
         before = int(checkpoint.history(run)[-1].stem)
     finally:
         error = process.communicate(timeout=240)[1].decode()
     assert process.returncode == 0, error[-4000:]
+    assert "another process of this training is gone" in error
+    assert "Traceback" not in error
     assert int(checkpoint.find(run).stem) > before
     seen = [row["images"] for row in runlog.rows(run)]
     assert seen == sorted(set(seen))  # what came after the checkpoint was taken back, and made again
+
+
+def test_two_processes_draw_and_judge_what_one_does(tmp_path: Path) -> None:
+    run, card = tmp_path / "run", tmp_path / "card.json"
+    train = (*TRAIN, *OFTEN, "--precision", "exact", "--images", 1280, "--out", run, "--quiet")
+    subprocess.run([sys.executable, *map(str, train)], check=True, env=environment(tmp_path))
+    for name, launch in {"two": ("--nproc-per-node", 2), "one": ("--nproc-per-node", 1)}.items():
+        draw = ("-m", "mulligan", "generate", run, "-n", 600, "--out", tmp_path / f"{name}.npz")
+        said = finished(torchrun(*launch, *draw, home=tmp_path))
+        assert said.count("600 images") == 1
+    with np.load(tmp_path / "one.npz") as one, np.load(tmp_path / "two.npz") as two:
+        assert len(one["images"]) == 600
+        assert np.array_equal(one["images"], two["images"])
+    judge = ("-m", "mulligan", "evaluate", run, "--reference", "mnist", "-n", 600, "--quick", "--json", card)
+    finished(torchrun("--nproc-per-node", 2, *judge, home=tmp_path))
+    alone = scorecard.evaluate(run, reference="mnist", n=600, thorough=False)
+    assert json.loads(card.read_text()) == json.loads(json.dumps(alone.to_json()))

@@ -435,7 +435,11 @@ MUTANTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     ),
     "cross-entropy reduced": ('reduction="none"', 'reduction="mean"', SMOOTHED),
     # Detaches
-    "the mean detached": ("return global_mean(x)", "return global_mean(x).detach()", ("relativistic_average",)),
+    "the mean detached": (
+        "return global_mean(x)",
+        "return global_mean(x).detach()",
+        ("relativistic_average",),
+    ),
     "D's fake of a pair detached": (
         "-logsigmoid(real - fake), torch",
         "-logsigmoid(real - fake.detach()), torch",

@@ -7,8 +7,11 @@ and decides what happens next, and the others make an update whenever it does.
 
 from __future__ import annotations
 
+import atexit
 import os
-from collections.abc import Iterator, Sequence
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -16,9 +19,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
+from torch.distributed.distributed_c10d import PrefixStore, Store
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mulligan.errors import RunError
+
 ADVANCE, END = 1, 0
+JOIN_SECONDS = 300.0
 
 _together = False  # is an update being made, by all processes at once?
 
@@ -55,28 +63,40 @@ class Group:
         global _together
         _together = True
         try:
-            yield
+            with _losing_nobody():
+                yield
         finally:
             _together = False
 
     def lead(self, what: int) -> None:
         """Tell the others what comes next: ADVANCE or END."""
-        dist.broadcast(torch.tensor(what, device=self.device), src=0)
+        with _losing_nobody():
+            dist.broadcast(torch.tensor(what, device=self.device), src=0)
 
     def share(self, text: str = "") -> str:
         """Return the leader's text, in every process."""
-        length = torch.tensor(len(text.encode()), device=self.device)
-        dist.broadcast(length, src=0)
-        letters = torch.zeros(int(length), dtype=torch.uint8, device=self.device)
-        if self.rank == 0:
-            letters.copy_(torch.tensor(list(text.encode()), dtype=torch.uint8))
-        dist.broadcast(letters, src=0)
+        with _losing_nobody():
+            length = torch.tensor(len(text.encode()), device=self.device)
+            dist.broadcast(length, src=0)
+            letters = torch.zeros(int(length), dtype=torch.uint8, device=self.device)
+            if self.rank == 0:
+                letters.copy_(torch.tensor(list(text.encode()), dtype=torch.uint8))
+            dist.broadcast(letters, src=0)
         return bytes(letters.tolist()).decode()
+
+    def gather(self, x: Tensor) -> list[Tensor]:
+        """Return what each process has brought, on the CPU; all of one shape."""
+        mine = x.to(self.device).contiguous()
+        everyone = [torch.empty_like(mine) for _ in range(self.world)]
+        with _losing_nobody():
+            dist.all_gather(everyone, mine)
+        return [each.cpu() for each in everyone]
 
     def follow(self) -> int:
         """Wait to be told."""
         told = torch.tensor(END, device=self.device)
-        dist.broadcast(told, src=0)
+        with _losing_nobody():
+            dist.broadcast(told, src=0)
         return int(told)
 
 
@@ -91,8 +111,75 @@ def join(device: torch.device) -> Group | None:
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(device)
     if not dist.is_initialized():
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        store, rank, world = next(rendezvous("env://"))
+        backend = "nccl" if device.type == "cuda" else "gloo"
+        fresh = _fresh(store, rank, world)
+        dist.init_process_group(backend, store=fresh, rank=rank, world_size=world)
+        atexit.register(_leave)
     return Group(dist.get_rank(), dist.get_world_size(), device)
+
+
+def _leave() -> None:
+    """Leave before the interpreter ends.
+
+    A thread of the group that lets go of its last tensor only then aborts the process
+    (pytorch/pytorch#179291); what it waits for is this one's lock.
+    """
+    dist.destroy_process_group()
+    time.sleep(0.2)
+
+
+def _fresh(store: Store, rank: int, world: int) -> Store:
+    """Agree on a part of torchrun's store that nothing has been written to.
+
+    torchrun keeps one store over all its restarts, and in it the addresses of the processes that have
+    died (pytorch/pytorch#135712). Here each process asks under a name of its own, and the first
+    answers whoever asks until all of them have heard it.
+    """
+    if rank > 0:
+        name = uuid.uuid4().hex
+        store.set(f"mulligan/asks/{rank}", name)
+        corner = store.get(f"mulligan/{name}").decode()
+        store.set(f"mulligan/{corner}/{rank}", "has heard")
+        return PrefixStore(corner, store)
+    corner = uuid.uuid4().hex
+    deadline = time.monotonic() + JOIN_SECONDS
+    while missing := [r for r in range(1, world) if not store.check([f"mulligan/{corner}/{r}"])]:
+        if time.monotonic() > deadline:
+            raise RunError(f"of {world} processes, {missing} did not come within {JOIN_SECONDS:.0f} s")
+        for r in missing:
+            if store.check([f"mulligan/asks/{r}"]):
+                store.set(f"mulligan/{store.get(f'mulligan/asks/{r}').decode()}", corner)
+        time.sleep(0.01)
+    return PrefixStore(corner, store)
+
+
+@contextmanager
+def _losing_nobody() -> Iterator[None]:
+    """Say in one line that another process has gone.
+
+    Raises:
+        RunError: it has.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if isinstance(error, dist.DistError) or "gloo" in str(error):  # gloo has no error of its own
+            raise RunError(
+                f"process {dist.get_rank()}: another process of this training is gone; "
+                "the last checkpoint is whole"
+            ) from None
+        raise
+
+
+def spread(group: Group | None, pieces: int, make: Callable[[int], Tensor]) -> Iterator[Tensor]:
+    """Make pieces 0..n-1, all of one shape, each in one process; every process gets all, in order."""
+    if group is None:
+        yield from map(make, range(pieces))
+        return
+    for first in range(0, pieces, group.world):
+        made = group.gather(make(min(first + group.rank, pieces - 1)))
+        yield from made[: pieces - first]
 
 
 def leads() -> bool:

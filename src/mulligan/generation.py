@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from mulligan import pictures
+from mulligan import distributed, hardware, pictures
 from mulligan.data.npz import write_npz
 from mulligan.errors import UserError
 from mulligan.model import Model, load
@@ -26,6 +26,8 @@ def write(
 ) -> str:
     """Draw images and write them as ``out``'s ending asks; return a line that says what was written.
 
+    Processes that ``torchrun`` started share the drawing; the first alone writes.
+
     Raises:
         UserError: no such model, an ending that is not known, or a file that cannot be written.
     """
@@ -40,10 +42,15 @@ def write(
         raise UserError(f"--out {out}: one grid holds at most {MAX_GRID:,} images: use FILE.npz or FOLDER/")
     if interpolate is not None and labels is not None and len(labels) != 1:
         raise UserError(f"--labels: a walk keeps to one label, got {len(labels)}")
-    model = load(source, device=device)
+    group = distributed.join(hardware.device(device))
+    model = load(source, device=device, group=group)
     if model.makes_points and suffix != ".npz":
         raise UserError(f"--out {out}: this model draws points in a plane, not images: use FILE.npz")
     model.sampler.labels(n if interpolate is None else 1, labels)  # refused before anything is drawn
+    if group and group.rank > 0:
+        for _ in model.chunks(n, seed, labels) if interpolate is None else ():
+            pass  # the leader has got them
+        return ""
     try:
         return _write(model, out, suffix, n, seed, labels, interpolate)
     except OSError as error:

@@ -11,6 +11,7 @@ import torch
 from mulligan import build, checkpoint, hardware
 from mulligan import recipe as recipes
 from mulligan.checkpoint import Meta
+from mulligan.distributed import Group
 from mulligan.errors import UserError, first_line
 from mulligan.recipe import Recipe
 from mulligan.sampler import Images, Sampler
@@ -61,8 +62,10 @@ class Model:
         return self.sampler.interpolate(between, seed, label)
 
 
-def load(source: str | Path, *, device: str = "cpu") -> Model:
+def load(source: str | Path, *, device: str = "cpu", group: Group | None = None) -> Model:
     """Load the generator of a run directory's latest checkpoint, or of one checkpoint file.
+
+    The processes of a ``group`` draw images together, on its devices.
 
     Raises:
         UserError: nothing is there, or what is there is no whole checkpoint of this version.
@@ -78,10 +81,9 @@ def load(source: str | Path, *, device: str = "cpu") -> Model:
         checkpoint.unpack_network(generator, weights, assign=True)
     except (RuntimeError, ValueError) as error:
         raise UserError(f"{path}: does not fit its own recipe: {first_line(error)}") from None
-    generator = generator.requires_grad_(False).eval().to(hardware.device(device))
-    return Model(
-        recipe, shape, path, saved.meta, Sampler(generator, recipe, build.known_classes(recipe, classes))
-    )
+    generator = generator.requires_grad_(False).eval().to(group.device if group else hardware.device(device))
+    sampler = Sampler(generator, recipe, build.known_classes(recipe, classes), group)
+    return Model(recipe, shape, path, saved.meta, sampler)
 
 
 def _check_count(n: int) -> None:

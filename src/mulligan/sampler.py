@@ -16,7 +16,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from mulligan import build, pixels, seeds
+from mulligan import build, distributed, pixels, seeds
+from mulligan.distributed import Group
 from mulligan.errors import UserError
 from mulligan.recipe import Recipe
 
@@ -33,10 +34,13 @@ class Sampler:
         generator: A generator in evaluation mode, as ``for_sampling`` returns it.
         recipe: Gives the law of z and the pixel range.
         classes: How many classes the generator was told of; 0 for none.
+        group: The processes that draw ``sample`` and ``chunks`` together, all of them the same call.
     """
 
-    def __init__(self, generator: nn.Module, recipe: Recipe, classes: int = 0) -> None:
-        self.generator, self.recipe, self.classes = generator, recipe, classes
+    def __init__(
+        self, generator: nn.Module, recipe: Recipe, classes: int = 0, group: Group | None = None
+    ) -> None:
+        self.generator, self.recipe, self.classes, self.group = generator, recipe, classes, group
 
     def sample(self, n: int, seed: int = 0, labels: Sequence[int] | None = None) -> Images:
         """Draw images 0..n-1 of a seed: uint8 ``[n, C, H, W]``; see ``labels`` for their classes."""
@@ -45,9 +49,13 @@ class Sampler:
     def chunks(self, n: int, seed: int = 0, labels: Sequence[int] | None = None) -> Iterator[Images]:
         """Draw the same images a chunk at a time, so that any number fits in memory."""
         wanted = self.labels(n, labels)
-        for start in range(0, n, CHUNK):
-            y = None if wanted is None else torch.from_numpy(wanted[start : start + CHUNK])
-            yield self._render_padded(self._latents(seed, start // CHUNK), y)[: n - start]
+
+        def whole(chunk: int) -> Tensor:
+            y = None if wanted is None else torch.from_numpy(wanted[chunk * CHUNK : (chunk + 1) * CHUNK])
+            return torch.from_numpy(self._render_whole(self._latents(seed, chunk), y))
+
+        for number, drawn in enumerate(distributed.spread(self.group, math.ceil(n / CHUNK), whole)):
+            yield drawn.numpy()[: n - number * CHUNK]
 
     def labels(self, n: int, labels: Sequence[int] | None = None) -> npt.NDArray[np.int64] | None:
         """Return the classes of images 0..n-1, int64 ``[n]``; None where the generator knows of none.
@@ -120,17 +128,16 @@ class Sampler:
     def _render_all(self, z: Tensor, y: Tensor | None) -> Images:
         return np.concatenate(
             [
-                self._render_padded(z[i : i + CHUNK], None if y is None else y[i : i + CHUNK])
+                self._render_whole(z[i : i + CHUNK], None if y is None else y[i : i + CHUNK])[: len(z) - i]
                 for i in range(0, len(z), CHUNK)
             ]
         )
 
-    def _render_padded(self, z: Tensor, y: Tensor | None) -> Images:
-        """Render a whole chunk, whatever was asked for, and cut."""
-        n = len(z) if y is None else len(y)
+    def _render_whole(self, z: Tensor, y: Tensor | None) -> Images:
+        """Render a whole chunk, filled up where it is short: uint8 ``[CHUNK, C, H, W]``."""
         z = torch.cat([z, z[:1].expand(CHUNK - len(z), -1)])
         y = None if y is None else torch.cat([y, y[:1].expand(CHUNK - len(y))])
-        return self.render(z, y)[:n]
+        return self.render(z, y)
 
 
 def _between(a: Tensor, b: Tensor, t: Tensor, *, spherical: bool) -> Tensor:

@@ -325,11 +325,9 @@ def _carry_out(
                 ending.callback(console.end)
             before = state.images, state.seconds
             observer = Observer(run, consoles, should_stop, signalled, scorecard.Light(plan.dataset))
-            try:
-                reason = loop.train(state, run, observer)
-            finally:
-                if state.group:
-                    state.group.lead(distributed.END)
+            reason = loop.train(state, run, observer)
+            if state.group:
+                state.group.lead(distributed.END)
             calibration.remember(state, state.images - before[0], state.seconds - before[1])
             observer.finish(state, paused=reason in PAUSES)
     except OSError as error:

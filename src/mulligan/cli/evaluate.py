@@ -52,11 +52,14 @@ def evaluate(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
 ) -> None:
     """Judge images against real ones: a scorecard with error bars and floors."""
-    from mulligan import scorecard
+    from mulligan import distributed, scorecard
     from mulligan.files import write_json
 
     if neighbours is not None and neighbours.suffix.lower() != ".png":
         raise UserError(f"--neighbours {neighbours}: expected FILE.png")
+    if not distributed.leads():
+        scorecard.assist(source, reference=reference, n=n, seed=seed, device=device)
+        return
     card = scorecard.evaluate(source, reference=reference, n=n, seed=seed, device=device, thorough=not quick)
     if inception:
         weights = None if inception_weights is None else str(inception_weights)

@@ -44,7 +44,8 @@ def generate(
     written = generation.write(
         source, out, n=n, seed=seed, labels=classes, interpolate=interpolate, device=device
     )
-    print(written)
+    if written:
+        print(written)
 
 
 def _parse_labels(text: str) -> list[int]:

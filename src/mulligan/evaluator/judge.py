@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,8 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
 
-from mulligan import archive
+from mulligan import archive, distributed
+from mulligan.distributed import Group
 from mulligan.errors import UserError, first_line
 from mulligan.evaluator.network import FEATURES, Network
 
@@ -79,11 +82,16 @@ class Evaluator:
     network: Network
 
     @torch.no_grad()
-    def judge(self, images: npt.NDArray[np.uint8], device: torch.device | str = "cpu") -> Judged:
+    def judge(
+        self,
+        images: npt.NDArray[np.uint8],
+        device: torch.device | str = "cpu",
+        group: Group | None = None,
+    ) -> Judged:
         """Describe and classify images, uint8 ``[N, C, H, W]``.
 
         An image is judged the same alone and among others: chunks are of one size, and a short one
-        is filled up.
+        is filled up. The processes of a ``group`` share them out.
 
         Raises:
             UserError: the images are not of the evaluator's shape.
@@ -95,19 +103,19 @@ class Evaluator:
                 f"got {images.dtype} of {'×'.join(map(str, images.shape[1:]))}"
             )
         network = self.network.to(device)
-        features, probabilities = [], []
-        for start in range(0, len(images), CHUNK):
+
+        def describe(number: int) -> Tensor:
             chunk = torch.zeros(CHUNK, *shape, device=device)
-            piece = images[start : start + CHUNK]
+            piece = images[number * CHUNK : (number + 1) * CHUNK]
             chunk[: len(piece)] = torch.from_numpy(piece).to(device).float() / 255
-            described, logits = network(chunk)
-            features.append(described[: len(piece)].double().cpu())
-            if logits is not None:
-                probabilities.append(logits[: len(piece)].double().softmax(1).cpu())
-        return Judged(
-            torch.cat(features).numpy() if features else np.zeros((0, FEATURES)),
-            torch.cat(probabilities).numpy() if probabilities else None,
-        )
+            features, logits = network(chunk)
+            return features if logits is None else torch.cat([features, logits], 1)
+
+        pieces = distributed.spread(group, math.ceil(len(images) / CHUNK), describe)
+        found = [piece.cpu().double() for piece in pieces]
+        described = torch.cat(found)[: len(images)] if found else torch.zeros(0, FEATURES)
+        features, logits = described[:, :FEATURES], described[:, FEATURES:]
+        return Judged(features.contiguous().numpy(), logits.softmax(1).numpy() if logits.shape[1] else None)
 
 
 def save(path: Path, about: About, network: Network) -> Evaluator:

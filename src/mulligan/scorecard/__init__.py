@@ -2,7 +2,7 @@
 
 from mulligan.scorecard.building import build
 from mulligan.scorecard.card import Metric, NearCopies, Scorecard, Warning
-from mulligan.scorecard.evaluation import evaluate, judge, neighbours, suited, with_inception
+from mulligan.scorecard.evaluation import assist, evaluate, judge, neighbours, suited, with_inception
 from mulligan.scorecard.light import Light
 from mulligan.scorecard.reference import Reference, find, save
 from mulligan.scorecard.source import Samples
@@ -15,6 +15,7 @@ __all__ = [
     "Samples",
     "Scorecard",
     "Warning",
+    "assist",
     "build",
     "evaluate",
     "find",

@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mulligan import data as data_room
-from mulligan import hardware
+from mulligan import distributed, hardware
 from mulligan.data.dataset import Dataset
+from mulligan.distributed import Group
 from mulligan.errors import UserError
 from mulligan.evaluator import Judged
 from mulligan.metrics import memory, path
@@ -50,16 +51,47 @@ def evaluate(
     Raises:
         UserError: there is no such source or reference, or they do not fit each other.
     """
-    where = str(hardware.device(device))
-    wanted = None if reference is None else str(reference)
-    found = None if wanted is None or _is_toy(wanted) else find(wanted)  # refused before anything is drawn
-    samples = read(source, n, seed, device)
-    wanted = wanted or _chosen(samples, source)
+    group = distributed.join(hardware.device(device))
+    where = str(group.device if group else hardware.device(device))
+    samples, wanted, found = _drawn(source, reference, n, seed, device, group)
     if wanted in toys.PLANES:
         return toys.judge_points(samples, wanted)
-    if wanted == toys.STACKED:
+    if found is None:
         return toys.judge_stacked(samples, find("mnist").evaluator, where)
-    return judge(samples, found or find(wanted), source, seed=seed, device=where, thorough=thorough)
+    return judge(samples, found, source, seed=seed, device=where, thorough=thorough, group=group)
+
+
+def assist(
+    source: str | Path,
+    *,
+    reference: str | Path | None = None,
+    n: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+) -> None:
+    """Take a share of an ``evaluate`` with the same arguments in the first of ``torchrun``'s processes."""
+    group = distributed.join(hardware.device(device))
+    assert group
+    samples, _, found = _drawn(source, reference, n, seed, device, group)
+    if found:
+        images = as_shape(samples.images, found.evaluator.about.image_shape, source)
+        found.evaluator.judge(images, group.device, group)
+
+
+def _drawn(
+    source: str | Path,
+    reference: str | Path | None,
+    n: int | None,
+    seed: int,
+    device: str,
+    group: Group | None,
+) -> tuple[Samples, str, Reference | None]:
+    """Return the images, what they are judged by, and that reference unless it is a toy."""
+    wanted = None if reference is None else str(reference)
+    found = None if wanted is None or _is_toy(wanted) else find(wanted)  # refused before anything is drawn
+    samples = read(source, n, seed, device, group)
+    wanted = wanted or _chosen(samples, source)
+    return samples, wanted, found or (None if _is_toy(wanted) else find(wanted))
 
 
 def judge(
@@ -70,6 +102,7 @@ def judge(
     seed: int = 0,
     device: str = "cpu",
     thorough: bool = True,
+    group: Group | None = None,
 ) -> Scorecard:
     """Fill in a whole card; rows that need images that are not here say so.
 
@@ -81,7 +114,7 @@ def judge(
     if samples.are_points:
         raise UserError(f"{source}: points in a plane: use --reference ring-8 or grid-25")
     images = as_shape(samples.images, reference.evaluator.about.image_shape, source)
-    judged = reference.evaluator.judge(images, device)
+    judged = reference.evaluator.judge(images, device, group)
     found = measure.compare(judged, reference, seed)
     absent: dict[str, str] = {}
     copies = _remember(images, reference, found, absent)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from mulligan import checkpoint
 from mulligan import data as data_room
 from mulligan.data.dataset import Dataset
+from mulligan.distributed import Group
 from mulligan.errors import UserError
 from mulligan.model import Model, load
 from mulligan.scorecard.measure import in_canonical_order
@@ -40,7 +41,9 @@ class Samples:
         return self.images.dtype != np.uint8
 
 
-def read(source: str | Path, n: int | None, seed: int = 0, device: str = "auto") -> Samples:
+def read(
+    source: str | Path, n: int | None, seed: int = 0, device: str = "auto", group: Group | None = None
+) -> Samples:
     """Draw ``n`` images of a run directory or checkpoint, or read them from a folder or an ``.npz``.
 
     Args:
@@ -48,6 +51,7 @@ def read(source: str | Path, n: int | None, seed: int = 0, device: str = "auto")
         n: How many; None for 10,000 of a generator, and for all there are elsewhere.
         seed: Of the generator's images.
         device: Where a generator computes.
+        group: The processes that draw a generator's images together.
 
     Raises:
         UserError: there is no such source, or it has fewer images.
@@ -56,7 +60,7 @@ def read(source: str | Path, n: int | None, seed: int = 0, device: str = "auto")
         raise UserError(f"-n {n}: a score needs at least {FEWEST} images")
     path = Path(source)
     if path.suffix == ".safetensors" or checkpoint.history(path):
-        return _from_model(load(path, device=device), 10_000 if n is None else n, seed)
+        return _from_model(load(path, device=device, group=group), 10_000 if n is None else n, seed)
     dataset = _from_files(source)
     if len(dataset) < max(FEWEST, n or 0):
         wanted = f"{n}, as -n says" if n else f"at least {FEWEST}"
