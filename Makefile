@@ -1,18 +1,22 @@
-# make demo   sets up and trains a GAN; make test   sets up and tests.
+# make demo   sets up and trains a GAN; make test   sets up and tests; make bench   measures speed.
 PYTHON ?= python3
 VENV   ?= .venv
 DEMO   ?= mlp-relu --images 2_500_000
+BENCH  ?= docs/figures/speed.md
 
 BIN := $(VENV)/bin
 PIP := PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test lint clean
+.PHONY: demo test bench lint clean
 
 demo: $(VENV)/.installed
 	$(BIN)/mulligan train $(DEMO)
 
 test: $(VENV)/.installed-test lint
 	$(BIN)/python -m pytest
+
+bench: $(VENV)/.installed-test
+	$(BIN)/python benchmarks/speed.py --out $(BENCH)
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check src tests scripts benchmarks

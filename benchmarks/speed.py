@@ -132,8 +132,11 @@ class Recorded(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 def products(run: State) -> tuple[Timed, float]:
     """The products of one update and nothing else: this machine's ceiling; and how many GFLOP they are."""
-    with run.rehearsal(), Recorded() as recorded, FlopCounterMode(display=False) as counter:
+    with run.rehearsal(), Recorded() as recorded:
         run.advance()
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        for call in recorded.calls:
+            call()
 
     def make(n: int) -> None:
         with torch.no_grad():
@@ -219,15 +222,17 @@ def upkeep(name: str, dataset: Dataset, seconds: float) -> str:
         bare = in_turns([ours("bare", run)], 3, 1.0)["bare"]
         updates = int(seconds / statistics.median(bare))
         size = images_per_update(run)
-        plan = training.prepare(name, data=dataset, images=run.images + updates * size)
-        plan.state.use(run.mode)
+        plan = training.tuned(training.prepare(name, data=dataset, images=updates * size), mode=run.mode)
+        foretold = plan.forecast.seconds if plan.forecast else 0.0
         start = time.perf_counter()
         done = training.execute(plan, Path(folder) / "run")
         whole = time.perf_counter() - start
         bare += in_turns([ours("bare", plan.state)], 3, 1.0)["bare"]
     expected = done.steps * statistics.median(bare)
     share = 100 * (whole / expected - 1)
-    return f"| `{name}` | {done.steps:,} | {expected:.1f} s | {whole:.1f} s | {share:+.1f} % |"
+    off = 100 * (foretold / done.seconds - 1)
+    told = f"{foretold:.1f} s for {done.seconds:.1f} s | {off:+.1f} %"
+    return f"| `{name}` | {done.steps:,} | {expected:.1f} s | {whole:.1f} s | {share:+.1f} % | {told} |"
 
 
 def memory(dataset: Dataset, steps: int) -> str:
@@ -289,8 +294,11 @@ def main() -> None:
     for line in updates_table(names, dataset, rounds, seconds):
         say(line)
     say("")
-    say("| a whole run | updates | the updates alone | with logs, pictures, checkpoints, cards | upkeep |")
-    say("|---|--:|--:|--:|--:|")
+    say(
+        "| a whole run | updates | the updates alone | with logs, pictures, checkpoints, cards | upkeep | "
+        "forecast | off by |"
+    )
+    say("|---|--:|--:|--:|--:|--:|--:|")
     for name in names[:1] if options.short else ("mlp-relu", "dcgan-softmax", "relativistic-r1r2"):
         say(upkeep(name, dataset, 1.0 if options.short else 60.0))
     say("")

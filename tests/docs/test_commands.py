@@ -8,6 +8,7 @@ The rule, for README.md and every page under docs/:
   ```` ```toml title="mine.toml" ````, is saved there under it when its turn comes.
 - ``mulligan …`` runs in this process and must exit with 0; ``> FILE`` may follow it. Training is cut to
   three steps, and takes ``digits`` for a named set that is not here. Fetching is only looked at.
+- ``torchrun … -m mulligan …`` runs likewise, in processes of its own.
 - ``python FILE`` runs a file that an earlier block saved. Of ``make TARGET`` the Makefile must have the
   target.
 - ``pip install``, ``git clone``, ``cd`` and ``export`` are for the reader; ``<!-- not run -->`` right before
@@ -20,6 +21,8 @@ import os
 import re
 import runpy
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -102,6 +105,15 @@ def run_mulligan(words: list[str], out: Path | None, capsys: pytest.CaptureFixtu
         out.write_text(printed.out, encoding="utf-8")
 
 
+def run_torchrun(words: list[str]) -> None:
+    at = words.index("mulligan") + 1
+    ours = words[at:]
+    ours = shortened(ours) if ours[0] == "train" else ours if ours[0] == "generate" else judged_briefly(ours)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", *words[1:at]]
+    done = subprocess.run([*launch, *ours], capture_output=True, text=True, check=False, timeout=240)
+    assert done.returncode == 0, done.stderr
+
+
 def run_make(words: list[str]) -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for word in words:
@@ -118,6 +130,8 @@ def run_command(line: str, capsys: pytest.CaptureFixture[str]) -> None:
         words = words[:-2]
     if words[0] == "mulligan":
         run_mulligan(words[1:], out, capsys)
+    elif words[0] == "torchrun" and out is None:
+        run_torchrun(words)
     elif words[0] == "make" and out is None:
         run_make(words[1:])
     elif words[0] == "python" and len(words) == 2 and out is None:
