@@ -61,7 +61,9 @@ def main() -> None:
         f"Machine: {hardware.cpu_name()}, {os.cpu_count()} cores, {torch.cuda.device_count()} GPUs; "
         f"PyTorch {torch.__version__}; float32, not compiled.",
         "",
-        "| recipe | " + " | ".join(f"{way}: images/s" for way in ways) + f" | {n} processes ÷ 1 |",
+        "| recipe | "
+        + " | ".join(f"{way}: images/s" for way in ways)
+        + f" | {n} processes ÷ 1 with {n} threads |",
         "|---|" + "--:|" * (len(ways) + 1),
     ]
     for recipe in options.recipes:
@@ -70,7 +72,7 @@ def main() -> None:
             for way, (processes, threads) in ways.items():
                 found[way].append(images_per_second(recipe, processes, threads, options.seconds))
         *_, many = found.values()
-        one = found["1 process, 1 thread"]
+        one = found[f"1 process, {n} threads"]
         gain = statistics.median(m / o for m, o in zip(many, one, strict=True))
         figures = " | ".join(f"{statistics.median(rates):,.0f}" for rates in found.values())
         lines.append(f"| `{recipe}` | {figures} | {gain:.2f} |")

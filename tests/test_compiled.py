@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mulligan import compiled, recipe, state
+from mulligan import checkpoint, compiled, recipe, state
 from mulligan.checkpoint import Checkpoint
 from mulligan.compiled import CannotCompile, Compiled, Flat
 from mulligan.data.dataset import Dataset
@@ -96,6 +96,11 @@ CASES: dict[str, dict[str, Any]] = {
         "augment": {"policy": ["color", "translation", "cutout"], "noise": {**CURVE, "values": [0.2, 0.1]}},
         "step": {"pack": 2},
     },
+    "minimax": {"objective": {"kind": "minimax"}},
+    "two logits": {"objective": {"kind": "softmax", "d_scale": 0.5}, "step": {"order": "together"}},
+    "least squares": {"objective": {"kind": "least-squares"}},
+    "smoothed labels": {"objective": {"real_label": 0.9, "fake_label": 0.1}},
+    "one-sided": {"objective": {"kind": "hinge"}, "penalty": {"one_sided_gradient_penalty": 1.0}},
     "curves of rates": {
         "optimizer": {
             "generator": {"lr": {"images": [0, 30], "values": [1e-2, 1e-3]}},
@@ -142,6 +147,13 @@ def test_a_restored_run_moves_its_own_tensors() -> None:
     traced.restore(Checkpoint(Path("here"), saved, meta))
     for _ in range(2):
         traced.advance()
+    assert_same(plain, traced)
+
+
+def test_the_first_checkpoint_of_a_compiled_run_can_be_gone_on_from(tmp_path: Path) -> None:
+    plain, traced = pair(a_recipe(), images())
+    saved = checkpoint.read(checkpoint.write(tmp_path, traced.tensors(), traced.meta()))
+    plain.restore(saved)
     assert_same(plain, traced)
 
 

@@ -108,6 +108,11 @@ def test_two_processes_train_and_one_goes_on(tmp_path: Path) -> None:
     assert out.count("the budget is spent") == 1  # the leader alone speaks
     about = json.loads((run / runlog.ENVIRONMENT).read_text())
     assert about["processes"] == 2
+    before = weights(run)
+    other = torchrun("--max-restarts", 1, *two, home=tmp_path)  # another launch: not this one's run
+    assert "is not empty" in other.communicate(timeout=240)[1].decode()
+    assert other.returncode != 0
+    assert all(torch.equal(tensor, before[name]) for name, tensor in weights(run).items())
     more = [sys.executable, "-m", "mulligan", "resume", str(run), "--images", "3840", "--quiet"]
     subprocess.run(more, check=True, env=environment(tmp_path), capture_output=True)
     same = [*TRAIN, *OFTEN, "--precision", "exact", "--images", "3840", "--out", str(alone), "--quiet"]

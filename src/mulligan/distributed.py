@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -23,11 +24,12 @@ from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mulligan.errors import RunError
+from mulligan.errors import RunError, UserError, first_line
 
 ADVANCE, END = 1, 0
-JOIN_SECONDS = 300.0
+JOIN_SECONDS = 3600.0  # one machine may have to read its data first
 
+_launch = ""  # once joined
 _together = False  # is an update being made, by all processes at once?
 
 
@@ -39,11 +41,13 @@ class Group:
         rank: Which of them this is; 0 leads.
         world: How many they are.
         device: What this one computes on.
+        launch: Names this launch of ``torchrun``, whose restarts belong to it, and no other.
     """
 
     rank: int
     world: int
     device: torch.device
+    launch: str = ""
 
     def part(self, x: Tensor) -> Tensor:
         """Return this process's rows of ``[world · n, ...]``: ``[n, ...]``."""
@@ -104,19 +108,40 @@ def join(device: torch.device) -> Group | None:
     """Join the processes that ``torchrun`` started beside this one; None where it started none.
 
     Each takes the GPU of its local rank, where they train on GPUs.
+
+    Raises:
+        UserError: they cannot compute there.
+        RunError: some of them did not come.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or "RANK" not in os.environ:
+    global _launch
+    if not _beside_others():
         return None
+    if device.type == "mps":
+        raise UserError("--device mps: torch lets only one process compute there: use --device cpu")
     if device.type == "cuda":
-        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        local, there = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+        if local >= there:
+            raise UserError(
+                f"--device cuda: {there} GPUs, and more processes: "
+                f"use --nproc-per-node {there} or --device cpu"
+            )
+        device = torch.device("cuda", local)
         torch.cuda.set_device(device)
     if not dist.is_initialized():
-        store, rank, world = next(rendezvous("env://"))
-        backend = "nccl" if device.type == "cuda" else "gloo"
-        fresh = _fresh(store, rank, world)
-        dist.init_process_group(backend, store=fresh, rank=rank, world_size=world)
+        try:
+            store, rank, world = next(rendezvous("env://", timeout=timedelta(seconds=JOIN_SECONDS)))
+            _launch = store.compare_set("mulligan/launch", "", uuid.uuid4().hex).decode()
+            fresh = _fresh(store, rank, world)
+            backend = "nccl" if device.type == "cuda" else "gloo"
+            dist.init_process_group(backend, store=fresh, rank=rank, world_size=world)
+        except (dist.DistError, ConnectionError) as error:
+            raise RunError(f"the processes of this training did not meet: {first_line(error)}") from None
         atexit.register(_leave)
-    return Group(dist.get_rank(), dist.get_world_size(), device)
+    return Group(dist.get_rank(), dist.get_world_size(), device, _launch)
+
+
+def _beside_others() -> bool:
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ
 
 
 def _leave() -> None:
@@ -184,17 +209,7 @@ def spread(group: Group | None, pieces: int, make: Callable[[int], Tensor]) -> I
 
 def leads() -> bool:
     """Tell whether this process leads, or is the only one."""
-    return int(os.environ.get("RANK", "0")) == 0
-
-
-def launch() -> str | None:
-    """Return what ``torchrun`` calls this launch, however often it starts it again; None without."""
-    return os.environ.get("TORCHELASTIC_RUN_ID")
-
-
-def started_again() -> bool:
-    """Tell whether ``torchrun`` has started this training again, after a process of it had died."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+    return not _beside_others() or os.environ["RANK"] == "0"
 
 
 def global_mean(x: Tensor, axes: list[int] | None = None) -> Tensor:
@@ -230,6 +245,7 @@ class _Synchronised(_BatchNorm):
     def forward(self, x: Tensor) -> Tensor:
         if not (_together and self.training):
             return super().forward(x)
+        given, x = x.dtype, x.to(torch.promote_types(x.dtype, torch.float32))
         axes = [0, *range(2, x.dim())]
         shape = [1, -1] + [1] * (x.dim() - 2)
         mean = global_mean(x, axes)
@@ -244,7 +260,7 @@ class _Synchronised(_BatchNorm):
             self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
             self.running_var.lerp_((variance * n / (n - 1)).to(self.running_var.dtype), self.momentum)
         normal = (x - mean.view(shape)) * (variance.view(shape) + self.eps).rsqrt()
-        return normal * self.weight.view(shape) + self.bias.view(shape)
+        return (normal * self.weight.view(shape) + self.bias.view(shape)).to(given)
 
 
 class _Synchronised1d(_Synchronised, nn.BatchNorm1d):

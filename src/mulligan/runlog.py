@@ -59,11 +59,11 @@ def create(out: Path | None, recipe: Recipe, runs: Path = Path("runs")) -> Path:
 
 
 def of_launch(launch: str, out: Path | None, runs: Path = Path("runs")) -> Path | None:
-    """Find the run that an earlier start of the same launch began: ``out``, or the newest one of ``runs``.
+    """Find the run that an earlier start of the same launch began: ``out``, or one of ``runs``.
 
     It is one that has a checkpoint; None if there is none.
     """
-    for run in [out] if out else sorted(runs.glob("*"), key=lambda path: path.stat().st_mtime, reverse=True):
+    for run in [out] if out else runs.glob("*"):
         with contextlib.suppress(OSError, ValueError, AttributeError):
             if json.loads((run / ENVIRONMENT).read_text("utf-8")).get("launch") == launch and any(
                 (run / "checkpoints").glob("[0-9]*.safetensors")

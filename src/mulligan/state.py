@@ -144,8 +144,8 @@ class State:
         parts: dict[str, dict[str, Tensor]] = {
             "generator": self.gan.generator.state_dict(),
             "discriminator": self.gan.discriminator.state_dict(),
-            "g_optimizer": checkpoint.pack_optimizer(self.gan.g_optimizer),
-            "d_optimizer": checkpoint.pack_optimizer(self.gan.d_optimizer),
+            "g_optimizer": checkpoint.pack_optimizer(self.gan.g_optimizer) if self.steps else {},
+            "d_optimizer": checkpoint.pack_optimizer(self.gan.d_optimizer) if self.steps else {},
             "stream": self.stream.state(),
             "probe": self.probe.state(),
         }

@@ -277,6 +277,11 @@ def resume(
         return _carry_out(plan, directory, consoles, should_stop)
 
 
+def minutes_spent(run: Path) -> float:
+    """Return how long a run had trained when its last checkpoint was written."""
+    return _latest(run).meta.seconds / 60
+
+
 def execute(
     plan: Plan,
     out: Path | None,
@@ -304,7 +309,7 @@ def execute(
         about = plan.state.about_data.model_dump(mode="json")
         computed = {**asdict(plan.state.mode), "processes": group.world if group else 1}
         if group:
-            computed["launch"] = distributed.launch()
+            computed["launch"] = group.launch
         try:
             runlog.describe(
                 run, plan.recipe, {**environment, **computed, "seed": plan.state.seed, "data": about}
@@ -328,7 +333,8 @@ def _carry_out(
             reason = loop.train(state, run, observer)
             if state.group:
                 state.group.lead(distributed.END)
-            calibration.remember(state, state.images - before[0], state.seconds - before[1])
+            else:
+                calibration.remember(state, state.images - before[0], state.seconds - before[1])
             observer.finish(state, paused=reason in PAUSES)
     except OSError as error:
         raise RunError(

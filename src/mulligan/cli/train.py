@@ -49,15 +49,17 @@ def train(
     ] = False,
 ) -> int:
     """Train a GAN; leave pictures, a log and checkpoints in a run directory."""
-    from mulligan import training
+    from mulligan import distributed, training
     from mulligan.cli.console import describe, reading
     from mulligan.errors import UserError
     from mulligan.runlog import check_unused
 
     if minutes is not None and not minutes > 0:
         raise UserError(f"--minutes {minutes:g}: must be above 0")
-    if begun := _begun_before(out):
-        return _report(training.resume(begun, minutes=minutes, consoles=_consoles(quiet, tensorboard)), quiet)
+    if begun := None if dry_run else _begun_before(out, device):
+        left = None if minutes is None else max(minutes - training.minutes_spent(begun), 1e-6)
+        again = training.resume(begun, minutes=left, device=device, consoles=_consoles(quiet, tensorboard))
+        return _report(again, quiet)
     overrides = (*(set_ or ()), *(['stop={kind="none"}'] if no_stop else ()))
     with reading(quiet) as on_data:
         plan = training.prepare(
@@ -76,7 +78,8 @@ def train(
         check_unused(out)
     plan = training.tuned(plan, precision)
     if dry_run:
-        print(describe(plan.state, plan.note, plan.forecast))
+        if distributed.leads():
+            print(describe(plan.state, plan.note, plan.forecast))
         return 0
     return _report(training.execute(plan, out, consoles=_consoles(quiet, tensorboard)), quiet)
 
@@ -114,12 +117,16 @@ def resume(
     return _report(finished, quiet)
 
 
-def _begun_before(out: Path | None) -> Path | None:
+def _begun_before(out: Path | None, device: str) -> Path | None:
     """Return the run to go on with, where ``torchrun`` has started this training again."""
-    from mulligan import distributed, runlog
+    from mulligan import distributed, hardware, runlog
 
-    launch = distributed.launch()
-    return runlog.of_launch(launch, out) if launch and distributed.started_again() else None
+    group = distributed.join(hardware.device(device))
+    if group is None:
+        return None
+    begun = runlog.of_launch(group.launch, out) if group.rank == 0 else None
+    begun_as = group.share(str(begun.absolute()) if begun else "")
+    return Path(begun_as) if begun_as else None
 
 
 def _consoles(quiet: bool, tensorboard: bool) -> list[Console]:
