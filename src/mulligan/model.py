@@ -16,6 +16,9 @@ from mulligan.errors import UserError, first_line
 from mulligan.recipe import Recipe
 from mulligan.sampler import Images, Sampler
 
+WEIGHTS = Path(__file__).parent / "weights"
+SHIPPED = {"mnist": WEIGHTS / "mnist.safetensors"}  # trained and described by what lies beside them
+
 
 @dataclass(frozen=True)
 class Model:
@@ -63,14 +66,14 @@ class Model:
 
 
 def load(source: str | Path, *, device: str = "cpu", group: Group | None = None) -> Model:
-    """Load the generator of a run directory's latest checkpoint, or of one checkpoint file.
+    """Load the generator of a run directory's latest checkpoint, of one checkpoint file, or of the package.
 
     The processes of a ``group`` draw images together, on its devices.
 
     Raises:
         UserError: nothing is there, or what is there is no whole checkpoint of this version.
     """
-    path = checkpoint.find(Path(source))
+    path = shipped(source) or checkpoint.find(Path(source))
     saved = checkpoint.read(path, prefixes=("generator.", "sampler."))
     shape, classes = saved.meta.data.image_shape, len(saved.meta.data.class_names)
     recipe = recipes.from_dict(saved.meta.recipe, f"{path}: its recipe")
@@ -84,6 +87,11 @@ def load(source: str | Path, *, device: str = "cpu", group: Group | None = None)
     generator = generator.requires_grad_(False).eval().to(group.device if group else hardware.device(device))
     sampler = Sampler(generator, recipe, build.known_classes(recipe, classes), group)
     return Model(recipe, shape, path, saved.meta, sampler)
+
+
+def shipped(source: str | Path) -> Path | None:
+    """Return the file of a generator that came with the package, unless something here has its name."""
+    return SHIPPED.get(str(source)) if not Path(source).exists() else None
 
 
 def _check_count(n: int) -> None:

@@ -114,7 +114,7 @@ class Evaluator:
         pieces = distributed.spread(group, math.ceil(len(images) / CHUNK), describe)
         found = [piece.cpu().double() for piece in pieces]
         described = torch.cat(found)[: len(images)] if found else torch.zeros(0, FEATURES)
-        features, logits = described[:, :FEATURES], described[:, FEATURES:]
+        features, logits = described.tensor_split([described.shape[1] - len(self.about.class_names)], 1)
         return Judged(features.contiguous().numpy(), logits.softmax(1).numpy() if logits.shape[1] else None)
 
 
