@@ -20,7 +20,6 @@ from mulligan.archive import MAX_HEADER, fault
 from mulligan.errors import UserError, first_line
 from mulligan.hardware import Mode
 
-HALVES = (torch.float16, torch.bfloat16)
 SCHEMA = 1
 FOLDER = "checkpoints"
 BEST = "best.safetensors"
@@ -290,16 +289,10 @@ def unpack_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Ten
 def unpack_network(network: nn.Module, tensors: Mapping[str, Tensor], *, assign: bool = False) -> None:
     """Give a network its saved weights; ``assign`` puts them in the place of its own.
 
-    Weights of half the width, as those in the package, are widened.
-
     Raises:
         ValueError, RuntimeError: the tensors are not those of this network, or not finite.
     """
     own = network.state_dict()
-    tensors = {
-        name: value.float() if value.dtype in HALVES and name in own else value
-        for name, value in tensors.items()
-    }
     for name, value in tensors.items():
         if name in own and value.dtype != own[name].dtype:
             raise ValueError(f"{name} is {value.dtype}, expected {own[name].dtype}")
