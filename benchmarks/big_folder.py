@@ -16,7 +16,6 @@ import argparse
 import multiprocessing
 import os
 import platform
-import subprocess
 import tempfile
 import threading
 import time
@@ -28,8 +27,9 @@ from typing import Any
 import numpy as np
 import PIL
 import torch
+from speed import commit
 
-from mulligan import data, training
+from mulligan import data, hardware, training
 from mulligan.loop import Progress
 
 SIZE, BATCH = 64, 64
@@ -122,13 +122,6 @@ def measure(folder: Path, updates: int, scratch: Path) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def processor() -> str:
-    """Name the processor."""
-    with open("/proc/cpuinfo", encoding="utf-8") as file:
-        names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
-    return f"{len(names)} × {names[0]}" if names else platform.machine()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
@@ -150,7 +143,6 @@ def main() -> None:
             Path(work, name).mkdir(exist_ok=True)
             lines.append(measure(folder, options.updates, Path(work, name)))
             print(lines[-1], flush=True)
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout
     text = "\n".join(
         [
             "# Large folders",
@@ -165,7 +157,7 @@ def main() -> None:
             "",
             "`python scripts/make_big_folder.py FOLDER`,",
             f"`python benchmarks/big_folder.py FOLDER --part {options.part} --updates {options.updates}`",
-            f"(`{' '.join(RECIPE)}`), commit `{commit.strip()}`, {processor()},",
+            f"(`{' '.join(RECIPE)}`), commit `{commit()}`, {os.cpu_count()} × {hardware.cpu_name()},",
             f"{torch.get_num_threads()} thread, Python {platform.python_version()},",
             f"PyTorch {torch.__version__}, NumPy {np.__version__}, Pillow {PIL.__version__}.",
             "",

@@ -15,19 +15,18 @@ import json
 import math
 import platform
 import statistics
-import subprocess
 import sys
 from pathlib import Path
 
 import torch
 from scipy import stats
+from speed import commit
 
 from mulligan import data, hardware, recipe, scorecard, state
 from mulligan.data.dataset import Dataset
 from mulligan.hardware import Mode
 from mulligan.scorecard import measure
 
-ROOT = Path(__file__).parent.parent
 UPDATES = {
     "mlp-relu": 8_000,
     "mlp-smooth": 8_000,
@@ -87,11 +86,8 @@ def main() -> None:
     rows = options.out.with_suffix(".json")
     found: dict[str, dict[str, float]] = json.loads(rows.read_text("utf-8")) if rows.exists() else {}
     dataset = data.load("mnist")
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False
-    ).stdout.strip()
     head = [
-        f"Command: `python {' '.join(sys.argv)}`, commit {commit}. Machine: {hardware.cpu_name()}, "
+        f"Command: `python {' '.join(sys.argv)}`, commit {commit()}. Machine: {hardware.cpu_name()}, "
         f"{torch.get_num_threads()} threads, {platform.system()}, PyTorch {torch.__version__}.",
         f"Fréchet distance of {SAMPLES:,} samples, mean ± standard deviation over seeds.",
         "",

@@ -14,9 +14,11 @@ import platform
 import statistics
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from speed import Timed, commit, digits, in_turns, void
@@ -73,43 +75,20 @@ class Attached(nn.Module):
 
 
 @contextmanager
-def medium() -> Iterator[None]:
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("medium")
+def changed(read: Callable[[], Any], write: Callable[[Any], object], value: Any) -> Iterator[None]:
+    """A setting of torch's, as it is within."""
+    before = read()
+    write(value)
     try:
         yield
     finally:
-        torch.set_float32_matmul_precision(before)
+        write(before)
 
 
-@contextmanager
-def without_onednn() -> Iterator[None]:
-    with torch.backends.mkldnn.flags(enabled=False):
-        yield
-
-
-@contextmanager
-def flushed() -> Iterator[None]:
-    torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:
-        torch.set_flush_denormal(False)
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-@contextmanager
-def as_is() -> Iterator[None]:
-    yield
+medium = partial(changed, torch.get_float32_matmul_precision, torch.set_float32_matmul_precision, "medium")
+one_thread = partial(changed, torch.get_num_threads, torch.set_num_threads, 1)
+flushed = partial(changed, lambda: False, torch.set_flush_denormal, True)
+without_onednn = partial(torch.backends.mkldnn.flags, enabled=False)
 
 
 def run_of(
@@ -129,7 +108,7 @@ def run_of(
     return run
 
 
-def updates(name: str, run: State, around: Callable[[], AbstractContextManager[None]] = as_is) -> Timed:
+def updates(name: str, run: State, around: Callable[[], AbstractContextManager[None]] = nullcontext) -> Timed:
     def make(n: int) -> None:
         with around():
             for _ in range(n):

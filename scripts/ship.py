@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from mulligan import archive, checkpoint, runlog, scorecard
-from mulligan.model import WEIGHTS
+from mulligan.model import WEIGHTS, load
 
 CARD = """# {name}
 
@@ -44,19 +44,18 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("name")
     options = parser.parse_args()
-    saved = checkpoint.read(checkpoint.find(options.run), prefixes=("generator.", "sampler."))
-    weights = {**saved.part("generator"), **saved.part("sampler")}
+    trained = load(options.run)
+    meta, weights = trained.about, trained.sampler.generator.state_dict()
     halved = {
         f"generator.{name}": value.to(torch.float16) if value.is_floating_point() else value
         for name, value in weights.items()
     }
     WEIGHTS.mkdir(exist_ok=True)
     path = WEIGHTS / f"{options.name}.safetensors"
-    archive.write(path, halved, checkpoint.header_of(saved.meta))
+    archive.write(path, halved, checkpoint.header_of(meta))
     card = scorecard.evaluate(path, reference="mnist")
     (WEIGHTS / f"{options.name}.json").write_text(json.dumps(card.to_json(), indent=2) + "\n", "utf-8")
     machine = json.loads((options.run / runlog.ENVIRONMENT).read_text("utf-8"))
-    meta = saved.meta
     text = CARD.format(
         name=options.name,
         data=meta.data.name,

@@ -73,13 +73,12 @@ def choose(state: State, precision: Precision | None = None, mode: Mode | None =
     if _seconds_left(state, first) < WORTH_MEASURING:
         figures.note(state.mode, first)
         return _forecast(state, figures)
-    device = next(state.gan.generator.parameters()).device
     asked: list[Precision] = [precision] if precision else ["exact"]
-    if precision is None and hardware.multiplies_bf16(device):
+    if precision is None and hardware.multiplies_bf16(state.device):
         asked.append("bf16")
     ways, note = [Mode(name) for name in asked], ""
     best = min(ways, key=lambda way: figures.of(way, state))
-    if device.type == "cpu" and _seconds_left(state, figures.of(best, state)) >= WORTH_COMPILING:
+    if state.device.type == "cpu" and _seconds_left(state, figures.of(best, state)) >= WORTH_COMPILING:
         compiled = Mode(asked[-1], compiled=True)  # the rest compiled away, the faster products win
         try:
             if figures.of(compiled, state) < figures.of(best, state):
@@ -115,8 +114,8 @@ class Figures:
     def __init__(self, state: State) -> None:
         recipe = state.recipe.model_dump(mode="json", exclude=APART)
         about = state.about_data
-        device = next(state.gan.generator.parameters()).device
-        machine = [hardware.cpu_name(), torch.get_num_threads(), str(device), torch.__version__, __version__]
+        threads, versions = torch.get_num_threads(), [torch.__version__, __version__]
+        machine = [hardware.cpu_name(), threads, str(state.device), *versions]
         key = json.dumps([machine, recipe, about.image_shape, len(about.class_names)])
         self._path = user_cache() / "speed" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
         self._seconds: dict[str, float] = {}
@@ -141,8 +140,7 @@ class Figures:
         """
         if (known := self.known(mode)) is not None:
             return known
-        if state.mode != mode:
-            state.use(mode)
+        _take(state, mode)
         self.note(mode, _seconds_per_update(state))
         self.save()
         return self._seconds[_name(mode, False)]

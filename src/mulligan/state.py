@@ -58,6 +58,11 @@ class State:
     compiled: Compiled | None = None
     group: Group | None = None
 
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return next(self.gan.generator.parameters()).device
+
     def advance(self) -> Update:
         """Make one update of everything that training moves; a group's leader takes the others along."""
         if self.group is None:
@@ -88,8 +93,7 @@ class State:
         Raises:
             CannotCompile: this machine cannot; the run is left computing without.
         """
-        device = next(self.gan.generator.parameters()).device
-        self.gan = replace(self.gan, precision=build.precision(mode.precision, device))
+        self.gan = replace(self.gan, precision=build.precision(mode.precision, self.device))
         self.mode, self.compiled = replace(mode, compiled=False), None
         if mode.compiled:
             self.compile()

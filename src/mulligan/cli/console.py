@@ -21,7 +21,6 @@ from mulligan.state import State
 def describe(state: State, note: str, forecast: Forecast | None = None) -> str:
     """Say in a few lines what will be trained on what, where, and for how long."""
     recipe, about = state.recipe, state.about_data
-    device = next(state.gan.generator.parameters()).device
     colours, height, width = about.image_shape
     weights = [
         sum(p.numel() for p in net.parameters()) for net in (state.gan.generator, state.gan.discriminator)
@@ -34,7 +33,7 @@ def describe(state: State, note: str, forecast: Forecast | None = None) -> str:
         f"data:    {about.name}, {about.images:,} images of {colours}×{height}×{width}",
         f"size:    generator {weights[0]:,} weights, discriminator {weights[1]:,}",
         f"budget:  {budget}, in batches of {recipe.data.batch}",
-        f"device:  {device}, {state.mode}, seed {state.seed}",
+        f"device:  {state.device}, {state.mode}, seed {state.seed}",
     ]
     if forecast:
         rate, time = forecast.images_per_second, duration(forecast.seconds)

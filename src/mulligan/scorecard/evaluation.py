@@ -51,8 +51,9 @@ def evaluate(
     Raises:
         UserError: there is no such source or reference, or they do not fit each other.
     """
-    group = distributed.join(hardware.device(device))
-    where = str(group.device if group else hardware.device(device))
+    own = hardware.device(device)
+    group = distributed.join(own)
+    where = str(group.device if group else own)
     samples, wanted, found = _drawn(source, reference, n, seed, device, group)
     if wanted in toys.PLANES:
         return toys.judge_points(samples, wanted)
@@ -88,10 +89,14 @@ def _drawn(
 ) -> tuple[Samples, str, Reference | None]:
     """Return the images, what they are judged by, and that reference unless it is a toy."""
     wanted = None if reference is None else str(reference)
-    found = None if wanted is None or _is_toy(wanted) else find(wanted)  # refused before anything is drawn
+    found = None if wanted is None else _found(wanted)  # refused before anything is drawn
     samples = read(source, n, seed, device, group)
     wanted = wanted or _chosen(samples, source)
-    return samples, wanted, found or (None if _is_toy(wanted) else find(wanted))
+    return samples, wanted, found or _found(wanted)
+
+
+def _found(wanted: str) -> Reference | None:
+    return None if _is_toy(wanted) else find(wanted)
 
 
 def judge(
