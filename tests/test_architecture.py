@@ -42,15 +42,17 @@ ROOMS: dict[str, str] = {
     "ema": "torch",
     "thin": "torch",
     "compiled": "ema errors files step thin | torch",  # knows the step as something to call
+    "conditions": "errors | numpy torch",
     "stream": "build data.order distributed pixels recipe seeds | torch",
-    "sampler": "build distributed errors pixels recipe seeds | numpy torch",
+    "sampler": "build conditions distributed pixels recipe seeds | numpy torch",
     "archive": "errors files | pydantic safetensors torch",
     "checkpoint": "archive errors hardware | pydantic torch",  # a recipe is a table to it
     "state": (
-        "build checkpoint compiled data distributed ema errors hardware recipe sampler step stream | torch"
+        "build checkpoint compiled conditions data distributed ema errors hardware recipe sampler step stream"
+        " | torch"
     ),
     "probes": "recipe state step | torch",
-    "calibration": "_version compiled files hardware state | torch",
+    "calibration": "_version compiled conditions files hardware state | torch",
     "runlog": "errors files recipe",
     "hardware": "_version errors | torch",
     "pictures": "errors files | numpy PIL",
@@ -62,7 +64,7 @@ ROOMS: dict[str, str] = {
     ),
     "loop": "checkpoint distributed errors probes recipe runlog schedules state step | torch",
     "watching": "calibration loop pictures runlog seeds state",
-    "model": "build checkpoint distributed errors hardware recipe sampler | torch",
+    "model": "build checkpoint conditions distributed errors hardware recipe sampler | torch",
     "training": (
         "calibration checkpoint data distributed errors files hardware loop model recipe runlog sampler"
         " scorecard state watching | torch"

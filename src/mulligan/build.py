@@ -100,7 +100,7 @@ def discriminator(recipe: Recipe, image_shape: ImageShape, heads: int, classes: 
 
 
 def known_classes(recipe: Recipe, classes: int) -> int:
-    """Return how many classes the networks are told of: 0, or all that the data has."""
+    """Return how many classes the networks are told of: 0, or all that there are."""
     if recipe.condition.kind == "none":
         return 0
     if classes == 0:
@@ -120,8 +120,9 @@ def gan(
 ) -> GAN:
     """Build both networks, initialised from ``seed``, their optimisers and the rules of their game.
 
-    The global random state is left as it was. ``classes`` is what the data has; the networks hear
-    of them if the recipe's ``condition`` says so. In a ``group`` of processes every one builds the same.
+    The global random state is left as it was. ``classes`` is what the data has, or the parts of them; the
+    networks hear of them if the recipe's ``condition`` says so. In a ``group`` of processes every one
+    builds the same.
 
     Raises:
         UserError: the networks cannot make images of this shape, want labels where there are none,

@@ -45,6 +45,8 @@ class AboutData(_Header):
         images: How many of them are trained on.
         image_shape: (C, H, W).
         class_names: In the order of the labels; empty without labels.
+        parts: What a conditional generator is told of: for each class, or for the one of all images,
+            how many images each of its parts has.
     """
 
     name: str
@@ -54,6 +56,9 @@ class AboutData(_Header):
     images: Count
     image_shape: tuple[Side, Side, Side]
     class_names: Annotated[tuple[str, ...], Field(max_length=1000)] = ()
+    parts: Annotated[
+        tuple[Annotated[tuple[Count, ...], Field(min_length=1, max_length=1000)], ...], Field(max_length=1000)
+    ] = ()
 
 
 class Scores(_Header):

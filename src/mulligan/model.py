@@ -11,6 +11,7 @@ import torch
 from mulligan import build, checkpoint, hardware
 from mulligan import recipe as recipes
 from mulligan.checkpoint import Meta
+from mulligan.conditions import Conditions
 from mulligan.distributed import Group
 from mulligan.errors import UserError, first_line
 from mulligan.recipe import Recipe
@@ -75,10 +76,11 @@ def load(source: str | Path, *, device: str = "cpu", group: Group | None = None)
     """
     path = shipped(source) or checkpoint.find(Path(source))
     saved = checkpoint.read(path, prefixes=("generator.", "sampler."))
-    shape, classes = saved.meta.data.image_shape, len(saved.meta.data.class_names)
+    shape = saved.meta.data.image_shape
     recipe = recipes.from_dict(saved.meta.recipe, f"{path}: its recipe")
+    conditions = Conditions(saved.meta.data.parts, recipe.condition.labels)
     with torch.device("meta"):  # nothing is allocated for what a header merely claims
-        generator = build.generator(recipe, shape, classes)
+        generator = build.generator(recipe, shape, conditions.total)
     try:
         weights = {**saved.part("generator"), **saved.part("sampler")}
         if path in SHIPPED.values():  # of half the width, so as to be small
@@ -87,7 +89,7 @@ def load(source: str | Path, *, device: str = "cpu", group: Group | None = None)
     except (RuntimeError, ValueError) as error:
         raise UserError(f"{path}: does not fit its own recipe: {first_line(error)}") from None
     generator = generator.requires_grad_(False).eval().to(group.device if group else hardware.device(device))
-    sampler = Sampler(generator, recipe, build.known_classes(recipe, classes), group)
+    sampler = Sampler(generator, recipe, conditions, group)
     return Model(recipe, shape, path, saved.meta, sampler)
 
 

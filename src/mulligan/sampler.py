@@ -15,10 +15,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import one_hot
 
 from mulligan import build, distributed, pixels, seeds
+from mulligan.conditions import Conditions
 from mulligan.distributed import Group
-from mulligan.errors import UserError
 from mulligan.recipe import Recipe
 
 CHUNK = 256
@@ -33,14 +34,14 @@ class Sampler:
     Args:
         generator: A generator in evaluation mode, as ``for_sampling`` returns it.
         recipe: Gives the law of z and the pixel range.
-        classes: How many classes the generator was told of; 0 for none.
+        conditions: What the generator was told of.
         group: The processes that draw ``sample`` and ``chunks`` together, all of them the same call.
     """
 
     def __init__(
-        self, generator: nn.Module, recipe: Recipe, classes: int = 0, group: Group | None = None
+        self, generator: nn.Module, recipe: Recipe, conditions: Conditions, group: Group | None = None
     ) -> None:
-        self.generator, self.recipe, self.classes, self.group = generator, recipe, classes, group
+        self.generator, self.recipe, self.conditions, self.group = generator, recipe, conditions, group
 
     def sample(self, n: int, seed: int = 0, labels: Sequence[int] | None = None) -> Images:
         """Draw images 0..n-1 of a seed: uint8 ``[n, C, H, W]``; see ``labels`` for their classes."""
@@ -51,68 +52,45 @@ class Sampler:
         wanted = self.labels(n, labels)
 
         def whole(chunk: int) -> Tensor:
-            y = None if wanted is None else torch.from_numpy(wanted[chunk * CHUNK : (chunk + 1) * CHUNK])
+            of_chunk = None if wanted is None else wanted[chunk * CHUNK : (chunk + 1) * CHUNK]
+            y = self._told(of_chunk, min(CHUNK, n - chunk * CHUNK), seed, chunk)
             return torch.from_numpy(self._render_whole(self._latents(seed, chunk), y))
 
         for number, drawn in enumerate(distributed.spread(self.group, math.ceil(n / CHUNK), whole)):
             yield drawn.numpy()[: n - number * CHUNK]
 
     def labels(self, n: int, labels: Sequence[int] | None = None) -> npt.NDArray[np.int64] | None:
-        """Return the classes of images 0..n-1, int64 ``[n]``; None where the generator knows of none.
-
-        Without ``labels`` image i is of class i mod K; a single label is for all.
-
-        Raises:
-            UserError: labels for a generator that knows of none, too few or many, or out of range.
-        """
-        if self.classes == 0:
-            if labels is not None:
-                raise UserError("labels: this generator was trained without any (condition.kind 'none')")
-            return None
-        if labels is None:
-            return np.arange(n) % self.classes
-        if len(labels) not in (1, n):
-            raise UserError(f"labels: expected one for all or one for each of {n} images, got {len(labels)}")
-        wrong = next((label for label in labels if not 0 <= label < self.classes), None)
-        if wrong is not None:
-            raise UserError(f"labels: expected 0..{self.classes - 1}, got {wrong}")
-        return np.resize(np.array(labels, np.int64), n)
+        """Return the classes of images 0..n-1, int64 ``[n]``, as `Conditions.labels` does."""
+        return self.conditions.labels(n, labels)
 
     def interpolate(self, between: int, seed: int = 0, label: int = 0, keys: int = 8) -> Images:
         """Walk through ``keys`` latents of a seed and back to the first: uint8 ``[keys * between, C, H, W]``.
 
         Normal latents are walked on the sphere (slerp, White 2016, arXiv 1609.04468), since a
         straight line between two of them passes through norms the generator never saw; uniform
-        ones on a straight line, which stays in their box. A conditional generator keeps to one label.
+        ones on a straight line, which stays in their box. A conditional generator keeps to one label;
+        from one part of it to another the way is straight.
         """
-        corners = self._latents(seed, 0)[:keys].double()
-        path = []
-        for a, b in zip(corners, corners.roll(-1, 0), strict=True):
-            for t in torch.arange(between, dtype=torch.float64) / between:
-                path.append(_between(a, b, t, spherical=self.recipe.latent.law == "normal"))
-        steps = torch.stack(path).float()
-        wanted = self.labels(len(steps), [label] if self.classes else None)
-        return self._render_all(steps, None if wanted is None else torch.from_numpy(wanted))
+        wanted = self.labels(keys, [label] if self.conditions.classes else None)
+        z, y = self._latents(seed, 0)[:keys], self._told(wanted, keys, seed, 0)
+        ways = [(i, (i + 1) % keys) for i in range(keys)]
+        return self._walk(z, y, ways, torch.arange(between, dtype=torch.float64) / between)
 
     def walks(self, n: int, steps: int, seed: int = 0) -> Images:
         """Walk between ``n`` pairs of latents as ``interpolate`` does: uint8 ``[n, steps, C, H, W]``.
 
         A conditional generator keeps to one label in each walk, i mod K in walk i.
         """
-        ends = torch.cat([self._latents(seed, chunk) for chunk in range(math.ceil(2 * n / CHUNK))]).double()
-        spherical = self.recipe.latent.law == "normal"
-        t = torch.linspace(0, 1, steps, dtype=torch.float64)
-        path = torch.stack(
-            [_between(ends[2 * i], ends[2 * i + 1], s, spherical=spherical) for i in range(n) for s in t]
-        ).float()
+        z = torch.cat([self._latents(seed, chunk) for chunk in range(math.ceil(2 * n / CHUNK))])
         wanted = self.labels(n)
-        y = None if wanted is None else torch.from_numpy(np.repeat(wanted, steps))
-        drawn = self._render_all(path, y)
+        y = self._told(None if wanted is None else np.repeat(wanted, 2), 2 * n, seed, 0)
+        ways = [(2 * i, 2 * i + 1) for i in range(n)]
+        drawn = self._walk(z, y, ways, torch.linspace(0, 1, steps, dtype=torch.float64))
         return drawn.reshape(n, steps, *drawn.shape[1:])
 
     @torch.no_grad()
     def render(self, z: Tensor, y: Tensor | None = None) -> Images:
-        """Turn latents ``[n, Z]`` and labels ``[n]`` into uint8 images ``[n, C, H, W]``."""
+        """Turn latents ``[n, Z]`` and what G is told, ``[n]`` or ``[n, K]``, into uint8 ``[n, C, H, W]``."""
         weights = next(self.generator.parameters())
         z, y = z.to(weights.device, weights.dtype), None if y is None else y.to(weights.device)
         images = self.generator(z, y)
@@ -125,6 +103,20 @@ class Sampler:
         rng = torch.Generator().manual_seed(seeds.derive(seed, "sample", chunk))
         return build.latents(self.recipe.latent, CHUNK, rng, torch.float32)
 
+    def _told(self, labels: npt.NDArray[np.int64] | None, n: int, seed: int, chunk: int) -> Tensor | None:
+        rng = torch.Generator().manual_seed(seeds.derive(seed, "part", chunk))
+        return self.conditions.told(labels, n, rng)
+
+    def _walk(self, z: Tensor, y: Tensor | None, ways: list[tuple[int, int]], t: Tensor) -> Images:
+        """Walk each way, from one row of z and y to another: uint8 ``[ways * t, C, H, W]``."""
+        spherical = self.recipe.latent.law == "normal"
+        z = z.double()
+        path = torch.stack([_between(z[a], z[b], s, spherical=spherical) for a, b in ways for s in t]).float()
+        if y is not None:
+            hot = one_hot(y, self.conditions.total).double()
+            y = torch.stack([torch.lerp(hot[a], hot[b], s) for a, b in ways for s in t]).float()
+        return self._render_all(path, y)
+
     def _render_all(self, z: Tensor, y: Tensor | None) -> Images:
         return np.concatenate(
             [
@@ -136,7 +128,7 @@ class Sampler:
     def _render_whole(self, z: Tensor, y: Tensor | None) -> Images:
         """Render a whole chunk, filled up where it is short: uint8 ``[CHUNK, C, H, W]``."""
         z = torch.cat([z, z[:1].expand(CHUNK - len(z), -1)])
-        y = None if y is None else torch.cat([y, y[:1].expand(CHUNK - len(y))])
+        y = None if y is None else torch.cat([y, y[:1].expand(CHUNK - len(y), *y.shape[1:])])
         return self.render(z, y)
 
 
@@ -149,7 +141,7 @@ def _between(a: Tensor, b: Tensor, t: Tensor, *, spherical: bool) -> Tensor:
     return (torch.sin((1 - t) * angle) * a + torch.sin(t * angle) * b) / torch.sin(angle)
 
 
-def for_sampling(generator: nn.Module, recipe: Recipe, classes: int = 0) -> nn.Module:
+def for_sampling(generator: nn.Module, recipe: Recipe, conditions: Conditions) -> nn.Module:
     """Return a copy in evaluation mode, its BatchNorm statistics measured anew on the latents' law.
 
     In training they are moving averages of weights that have since moved, and under an EMA they
@@ -164,9 +156,11 @@ def for_sampling(generator: nn.Module, recipe: Recipe, classes: int = 0) -> nn.M
             layer.momentum = None  # a plain mean over all batches
         rng = torch.Generator().manual_seed(seeds.derive(0, "recalibration"))
         weights = next(ready.parameters())
-        y = torch.arange(CHUNK, device=weights.device) % classes if classes else None
         with torch.no_grad():
             for _ in range(RECALIBRATION_CHUNKS):
                 z = build.latents(recipe.latent, CHUNK, rng, torch.float32)
-                ready.train()(z.to(weights.device, weights.dtype), y)
+                y = conditions.told(conditions.labels(CHUNK), CHUNK, rng)
+                ready.train()(
+                    z.to(weights.device, weights.dtype), None if y is None else y.to(weights.device)
+                )
     return ready.eval()

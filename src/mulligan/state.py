@@ -12,7 +12,9 @@ from torch import Tensor
 from mulligan import build, checkpoint, distributed
 from mulligan.checkpoint import AboutData, Checkpoint, Meta, Scores
 from mulligan.compiled import Compiled, Compiler, inductor
+from mulligan.conditions import Conditions
 from mulligan.data.dataset import Dataset
+from mulligan.data.parts import Labels, Parts, divide
 from mulligan.distributed import Group
 from mulligan.ema import EMA
 from mulligan.errors import UserError, first_line
@@ -140,8 +142,8 @@ class State:
     def sampler(self) -> Sampler:
         """Return a sampler of the generator as it is now, averaged if the recipe asks for it."""
         generator = self.ema.generator if self.ema else self.gan.generator
-        classes = build.known_classes(self.recipe, len(self.about_data.class_names))
-        return Sampler(for_sampling(generator, self.recipe, classes), self.recipe, classes)
+        conditions = Conditions(self.about_data.parts, self.recipe.condition.labels)
+        return Sampler(for_sampling(generator, self.recipe, conditions), self.recipe, conditions)
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything that must be saved to go on bit for bit, and to sample without going on."""
@@ -222,12 +224,17 @@ def begin(
     _check_batches(recipe, len(images))
     if group:
         _check_parts(recipe, len(images), group.world)
+    told, parts = _conditions(recipe, dataset, held_out)
+    labels = None if told is None else torch.from_numpy(told).to(device)
     gan = build.gan(
-        recipe, dataset.image_shape, dataset.classes, seed=seed, device=device, dtype=dtype, group=group
+        recipe,
+        dataset.image_shape,
+        Conditions(parts).total,
+        seed=seed,
+        device=device,
+        dtype=dtype,
+        group=group,
     )
-    labels = None
-    if recipe.condition.kind != "none" and dataset.labels is not None:
-        labels = torch.from_numpy(dataset.labels[held_out:]).to(device)
     return State(
         recipe=recipe,
         seed=seed,
@@ -244,8 +251,18 @@ def begin(
             images=len(images),
             image_shape=dataset.image_shape,
             class_names=dataset.class_names,
+            parts=parts,
         ),
     )
+
+
+def _conditions(recipe: Recipe, dataset: Dataset, held_out: int) -> tuple[Labels | None, Parts]:
+    """Return what the networks are told of each image, int64 ``[N]`` or None, and the parts it is one of."""
+    table = recipe.condition
+    if table.kind == "none" or (table.labels and dataset.labels is None):
+        return None, ()  # of what is missing, build says so
+    labels = dataset.labels[held_out:] if dataset.labels is not None and table.labels else None
+    return divide(dataset.images[held_out:], labels, dataset.classes, table.clusters)
 
 
 def _check_parts(recipe: Recipe, n: int, world: int) -> None:

@@ -50,12 +50,14 @@ def doublings(width: int, max_width: int, count: int) -> list[int]:
 def append_labels(x: Tensor, y: Tensor | None, classes: int) -> Tensor:
     """Put labels y ``[B]`` behind the channels of x ``[B, C, ...]`` as one-hot planes: ``[B, C + K, ...]``.
 
-    Without classes, x is returned as it is and y is not looked at.
+    Between classes, y is ``[B, K]``: how much of each. Without classes, x is returned as it is and y is
+    not looked at.
     """
     if classes == 0:
         return x
     assert y is not None, "a network that was built for labels needs them"
-    hot = one_hot(y, classes).to(x.dtype).view(-1, classes, *[1] * (x.dim() - 2))
+    hot = one_hot(y, classes) if y.dim() == 1 else y
+    hot = hot.to(x.dtype).view(-1, classes, *[1] * (x.dim() - 2))
     return torch.cat([x, hot.expand(-1, -1, *x.shape[2:])], dim=1)
 
 

@@ -23,10 +23,26 @@ class Conditioning(Table):
     plane for each class behind the colours, or behind the pixels of an MLP ("concat"; Mirza and
     Osindero 2014, arXiv 1411.1784), or through its features ("projection"; Miyato and Koyama 2018,
     arXiv 1802.05637).
+
+    With ``clusters`` a class is one of the parts that k-means finds (Liu et al. 2020, arXiv
+    2006.10728, in a discriminator's features; here in the images themselves). Nobody who draws images
+    has to know of them: they are drawn as often as the data has them.
     """
 
     kind: ConditionKind = "none"
     """How the networks learn of an image's class."""
+    labels: bool = True
+    """Whether they are told the data's labels."""
+    clusters: Annotated[int, Field(ge=0, le=1000)] = 0
+    """k-means parts of each class, or without labels of the whole set, that they are told of."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Conditioning:
+        if self.kind == "none" and self.clusters:
+            raise ValueError("clusters are for networks that are told of them: use kind 'projection'")
+        if self.kind != "none" and not self.labels and not self.clusters:
+            raise ValueError("labels is false and there are no clusters to tell of: use clusters 100")
+        return self
 
 
 class _Network(Table):

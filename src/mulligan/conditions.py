@@ -1,0 +1,81 @@
+"""What a conditional generator is told: a class that a caller may ask for, and a part of it that is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from mulligan.errors import UserError
+
+Labels = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """The classes a generator knows, each divided into parts, which the networks' one-hot vectors number.
+
+    Attributes:
+        parts: For each class how many training images each of its parts has; empty of an
+            unconditional generator.
+        named: Whether classes are the data's own, so that a caller may ask for one; else all images
+            are of one class, and only its parts differ.
+    """
+
+    parts: tuple[tuple[int, ...], ...] = ()
+    named: bool = True
+
+    @property
+    def total(self) -> int:
+        """How many parts of classes there are; 0 for an unconditional generator."""
+        return sum(map(len, self.parts))
+
+    @property
+    def classes(self) -> int:
+        """How many classes a caller may choose from."""
+        return len(self.parts) if self.named else 0
+
+    def labels(self, n: int, labels: Sequence[int] | None = None) -> Labels | None:
+        """Return the classes of images 0..n-1, int64 ``[n]``; None where there are none to choose from.
+
+        Without ``labels`` image i is of class i mod K; a single label is for all.
+
+        Raises:
+            UserError: labels for a generator that knows of none, too few or many, or out of range.
+        """
+        if self.classes == 0:
+            if labels is not None:
+                why = "condition.labels false" if self.parts else "condition.kind 'none'"
+                raise UserError(f"labels: this generator was trained without any ({why})")
+            return None
+        if labels is None:
+            return np.arange(n) % self.classes
+        if len(labels) not in (1, n):
+            raise UserError(f"labels: expected one for all or one for each of {n} images, got {len(labels)}")
+        wrong = next((label for label in labels if not 0 <= label < self.classes), None)
+        if wrong is not None:
+            raise UserError(f"labels: expected 0..{self.classes - 1}, got {wrong}")
+        return np.resize(np.array(labels, np.int64), n)
+
+    def told(self, labels: Labels | None, n: int, rng: torch.Generator) -> Tensor | None:
+        """Draw for n images of those classes what the generator is told, int64 ``[n]``.
+
+        Parts are as likely as the data has them. What is drawn for image i does not depend on n.
+        """
+        if not self.parts:
+            return None
+        asked = torch.zeros(n, dtype=torch.int64) if labels is None else torch.from_numpy(labels)
+        chance = torch.rand(n, generator=rng, dtype=torch.float64)
+        drawn = torch.empty(n, dtype=torch.int64)
+        begun = accumulate(map(len, self.parts), initial=0)
+        for k, (first, sizes) in enumerate(zip(begun, self.parts, strict=False)):
+            of_class = asked == k
+            upto = torch.tensor(list(accumulate(sizes)), dtype=torch.float64)
+            part = torch.searchsorted(upto, chance[of_class] * upto[-1], right=True)
+            drawn[of_class] = first + part.clamp_max(len(sizes) - 1)
+        return drawn

@@ -1,0 +1,169 @@
+"""What conditional networks are told: classes that a caller asks for, and unseen parts of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import mulligan
+from mulligan import recipe, state
+from mulligan.conditions import Conditions
+from mulligan.data import Dataset, read_digits
+from mulligan.data.parts import divide
+from mulligan.errors import UserError
+
+QUICK = ("data.batch=8", "generator.width=2", "discriminator.width=2")
+
+
+@pytest.fixture(scope="module")
+def digits() -> Dataset:
+    return read_digits()
+
+
+def rng(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+# Parts ------------------------------------------------------------------------------------------
+
+
+def test_images_that_look_alike_are_one_part() -> None:
+    """Four flat greys with a little noise, in three colours and an odd size, are the four parts."""
+    noise = np.random.default_rng(0)
+    grey = noise.integers(4, size=400)
+    images = (40 + 60 * grey)[:, None, None, None] + noise.integers(-9, 10, (400, 3, 21, 19))
+    found, parts = divide(images.astype(np.uint8), None, 0, 8)
+    pairs = Counter(zip(grey.tolist(), found.tolist(), strict=True))
+    assert len(parts) == 1
+    assert sum(parts[0]) == 400
+    assert len({part for _, part in pairs}) == len(pairs)  # no part has two greys
+    assert (np.bincount(found) == parts[0]).all()
+
+
+def test_points_are_divided_too() -> None:
+    noise = np.random.default_rng(0)
+    side = noise.integers(2, size=200)
+    points = (side[:, None] * 4 - 2 + 0.1 * noise.standard_normal((200, 2))).astype(np.float32)
+    found, _ = divide(points[:, :, None, None], None, 0, 2)
+    assert (found == side).all() or (found == 1 - side).all()
+
+
+@given(n=st.integers(1, 300), classes=st.integers(1, 4), parts=st.integers(0, 9), seed=st.integers(0, 99))
+def test_every_image_has_a_part_of_its_own_class(n: int, classes: int, parts: int, seed: int) -> None:
+    noise = np.random.default_rng(seed)
+    images = noise.integers(0, 256, (n, 1, 8, 8), np.uint8)
+    labels = noise.integers(classes, size=n)
+    found, sizes = divide(images, labels, classes, parts)
+    assert len(sizes) == classes
+    class_of = np.repeat(np.arange(classes), [len(size) for size in sizes])
+    assert (class_of[found] == labels).all()
+    assert (np.bincount(found, minlength=len(class_of)) == np.concatenate(sizes)).all()
+    for k, size in enumerate(sizes):
+        assert len(size) <= max(1, parts)
+        assert len(size) <= max(1, (labels == k).sum() // 50)
+
+
+def test_the_order_of_sums_does_not_matter(digits: Dataset) -> None:
+    """So that another machine, or another number of threads, finds the same parts."""
+    found, _ = divide(digits.images, None, 0, 20)
+    mirrored, _ = divide(digits.images[:, :, ::-1, ::-1], None, 0, 20)
+    assert (found == mirrored).all()
+    assert len(set(found.tolist())) == 20
+
+
+# What is told -----------------------------------------------------------------------------------
+
+
+def test_parts_are_drawn_as_often_as_the_data_has_them() -> None:
+    conditions = Conditions(((10, 30), (5,), (0, 8, 2)))
+    assert (conditions.total, conditions.classes) == (6, 3)
+    labels = conditions.labels(30_000)
+    told = conditions.told(labels, 30_000, rng())
+    assert told is not None
+    shares = torch.bincount(told, minlength=6) / 10_000
+    assert shares.tolist() == pytest.approx([0.25, 0.75, 1, 0, 0.8, 0.2], abs=0.02)
+
+
+def test_what_is_told_of_an_image_does_not_depend_on_how_many_there_are() -> None:
+    conditions = Conditions(((3, 1, 4, 1, 5),), named=False)
+    assert conditions.labels(3) is None
+    many = conditions.told(None, 256, rng())
+    assert many is not None
+    for n in (1, 7, 255):
+        few = conditions.told(None, n, rng())
+        assert few is not None
+        assert torch.equal(few, many[:n])
+
+
+def test_a_class_without_an_image_can_still_be_asked_for() -> None:
+    told = Conditions(((4, 4), (0,))).told(np.array([1, 1]), 2, rng())
+    assert told is not None
+    assert told.tolist() == [2, 2]
+
+
+def test_nothing_is_told_to_an_unconditional_generator() -> None:
+    assert Conditions().told(None, 4, rng()) is None
+
+
+# In a run ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("overrides", "classes", "total"),
+    [
+        (["condition.labels=false", "condition.clusters=12"], 0, 12),
+        (["condition.clusters=3"], 10, 30),
+        ([], 10, 10),
+    ],
+)
+def test_a_run_is_drawn_from_as_it_was_trained(
+    overrides: list[str], classes: int, total: int, digits: Dataset, tmp_path: Path
+) -> None:
+    run = mulligan.train(
+        "relativistic-r1r2",
+        data=digits,
+        steps=2,
+        out=tmp_path / "run",
+        overrides=("condition.kind=projection", *QUICK, *overrides),
+    )
+    model = mulligan.load(run.directory)
+    assert model.sampler.conditions.classes == classes
+    assert model.sampler.conditions.total == total
+    many = model.sample(300, seed=3)
+    assert (model.sample(258, seed=3) == many[:258]).all()
+    walk = model.interpolate(3, seed=3)
+    if not classes:
+        assert (walk[::3] == many[:8]).all()
+        with pytest.raises(UserError, match=r"condition\.labels false"):
+            model.sample(3, labels=[1])
+    else:
+        assert (walk[::3] == model.sample(8, seed=3, labels=[0])).all()
+        assert (model.sample(20, seed=3)[10] == model.sample(20, seed=3, labels=[0])[10]).all()
+
+
+def test_a_set_without_labels_has_clusters(digits: Dataset) -> None:
+    bare = Dataset("bare", digits.images)
+    told = state.begin(recipe.read("swift", QUICK), bare).about_data.parts
+    assert [len(sizes) for sizes in told] == [len(digits) // 50]
+    with pytest.raises(UserError, match="needs labels"):
+        state.begin(recipe.read("swift-class", QUICK), bare)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["condition.clusters=5"], "clusters are for networks that are told of them"),
+        (["condition.kind=projection", "condition.labels=false"], "no clusters to tell of"),
+        (["condition.kind=concat", "condition.clusters=1001"], "condition.clusters"),
+    ],
+)
+def test_conditions_that_mean_nothing_are_refused(overrides: list[str], said: str) -> None:
+    with pytest.raises(UserError, match=said) as refusal:
+        recipe.read("relativistic-r1r2", overrides)
+    assert "\n" not in str(refusal.value)
