@@ -25,7 +25,7 @@ ROOMS: dict[str, str] = {
     "pixels": "torch",
     "recipe": "errors | pydantic tomli_w",
     "recipes": "",
-    "data": "errors files seeds | numpy PIL",  # reads and makes images: knows neither networks nor torch
+    "data": "errors files model seeds | numpy PIL",  # knows no networks, but the one that draws mnist-synth
     "data.order": "errors seeds | torch",
     "distributed": "errors | torch",
     "objectives": "distributed | torch",

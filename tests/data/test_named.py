@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from mulligan import data
 from mulligan.cli.data import app
-from mulligan.data import download, named
+from mulligan.data import download, named, synth
 from mulligan.data.idx import idx_bytes
 from mulligan.data.named import FILES, NAMED
 from mulligan.errors import RunError, UserError
@@ -157,7 +157,8 @@ def test_fetch_from_a_mirror_that_is_not_there(tmp_path: Path, monkeypatch: pyte
         data.fetch("mnist", mirrors=["http://127.0.0.1:1/"], retries=0)
     message = str(caught.value)
     assert f"http://127.0.0.1:1/{FILES[0]}.gz: " in message
-    for way_out in (tmp_path / "own" / "mnist", tmp_path / "cache" / "mulligan" / "mnist", "--data digits"):
+    folders = (tmp_path / "own" / "mnist", tmp_path / "cache" / "mulligan" / "mnist")
+    for way_out in (*folders, "--data mnist-synth"):
         assert str(way_out) in message
 
 
@@ -172,13 +173,14 @@ def test_missing_sets() -> None:
 
 
 def test_auto(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(synth, "SIZES", {"train": 300, "test": 100})
     for fetching, reason in ((True, "no mirror of it answers"), (False, "fetching is off")):
-        digits = data.load("auto", fetch_missing=fetching, default_size=32)
-        assert digits.name == "digits"
-        assert digits.image_shape == (1, 32, 32)
-        assert reason in digits.note
-    with pytest.raises(UserError, match="digits has no 'test' split"):
-        data.load("auto", split="test")
+        drawn = data.load("auto", fetch_missing=fetching)
+        assert drawn.name == "mnist-synth"
+        assert drawn.image_shape == (1, 28, 28)
+        assert reason in drawn.note
+    assert data.load("auto", fetch_missing=False, size=32).image_shape == (1, 32, 32)
+    assert len(data.load("auto", fetch_missing=False, split="test")) == 100
     labels = source / f"{FILES[1]}.gz"
     labels.rename(tmp_path / "aside")
     monkeypatch.setattr(data, "reachable", lambda *_: True)

@@ -12,6 +12,7 @@ from mulligan.errors import RunError
 app = typer.Typer(help="List, fetch and check the named data sets.", rich_markup_mode=None)
 
 OTHERS = {
+    "mnist-synth": ("60,000", "drawn when asked for, then kept"),
     "digits": ("1,797", "in the package"),
     "ring-8": ("100,000", "made when asked for"),
     "grid-25": ("100,000", "made when asked for"),

@@ -22,6 +22,7 @@ from mulligan.errors import UserError, nearest
 __all__ = ["DATASETS", "Dataset", "fetch", "load", "locate", "read_digits", "verify", "write_npz"]
 
 DATASETS: dict[str, str] = {name: known.description for name, known in NAMED.items()} | {
+    "mnist-synth": "28×28 digits, 10 classes; drawn by the generator in the package, looks like mnist",
     "digits": "handwritten digits, 8×8 enlarged, 10 classes; comes with the package",
     "ring-8": "8 Gaussians on a circle in the plane; made when asked for",
     "grid-25": "25 Gaussians on a square grid in the plane; made when asked for",
@@ -46,17 +47,16 @@ def load(
     """Load a set of images by its name or its path.
 
     Args:
-        source: ``mnist``, ``fashion-mnist``, ``kmnist``, ``digits``, ``ring-8``, ``grid-25``,
-            ``stacked-mnist``; ``auto``, which is mnist
-            if it is here or can be fetched, else digits; or a path: a folder of images, a folder
-            of IDX files named as MNIST's are, or an ``.npz`` file. A name goes before a path;
-            ``./mnist`` is always a path.
+        source: ``mnist``, ``fashion-mnist``, ``kmnist``, ``mnist-synth``, ``digits``, ``ring-8``,
+            ``grid-25``, ``stacked-mnist``; ``auto``, which is mnist if it is here or can be fetched,
+            else mnist-synth; or a path: a folder of images, a folder of IDX files named as MNIST's
+            are, or an ``.npz`` file. A name goes before a path; ``./mnist`` is always a path.
         size: Height and width to bring the images to, 1..1024 pixels; None keeps the set's own.
         default_size: The size where `size` is None and the set has none: folders and digits. None
             leaves a folder's images as they are, if they are squares of one size.
-        split: ``train`` or ``test``, which only the IDX sets have.
+        split: ``train`` or ``test``, which only the IDX sets and mnist-synth have.
         fetch_missing: Whether a named set that is not here is fetched.
-        progress: Called with (done, in all or None): bytes of a fetch, or images of a folder.
+        progress: Called with (done, in all or None): bytes of a fetch, or images of a folder or a drawing.
 
     Raises:
         UserError: there is no such set or split, or it cannot be read or fetched.
@@ -64,9 +64,11 @@ def load(
     if split not in SPLITS:
         raise UserError(f"split {split!r} is not known{nearest(split, SPLITS)}")
     if source == "auto":
-        data = _load_auto(size or default_size or 28, split, fetch_missing, progress)
+        data = _load_auto(split, fetch_missing, progress)
     elif source in NAMED:
         data = _load_named(source, split, fetch_missing, progress)
+    elif source == "mnist-synth":
+        data = _draw_synth(split, progress)
     elif source == "digits":
         _only_train(source, split)
         data = read_digits(size or default_size or 28)
@@ -103,8 +105,14 @@ def _load_named(
     return load_named(name, folder, "train" if split == "train" else "test")
 
 
-def _load_auto(size: int, split: str, fetch_missing: bool, progress: Progress | None) -> Dataset:
-    """Load mnist, or digits if it is neither here nor to be had within seconds."""
+def _draw_synth(split: str, progress: Progress | None) -> Dataset:
+    from mulligan.data.synth import read_synth  # brings torch, which no other set needs
+
+    return read_synth(split, progress)
+
+
+def _load_auto(split: str, fetch_missing: bool, progress: Progress | None) -> Dataset:
+    """Load mnist, or mnist-synth if it is neither here nor to be had within seconds."""
     if locate("mnist") is not None:
         return replace(_load_named("mnist", split, False, progress), note="auto chose mnist, which is here.")
     reason = "fetching is off"
@@ -116,12 +124,11 @@ def _load_auto(size: int, split: str, fetch_missing: bool, progress: Progress | 
                 return replace(data, note="auto chose mnist, and fetched it.")
             except UserError:
                 reason = "fetching it failed"
-    _only_train("digits", split)
     note = (
-        f"MNIST is not here and {reason}, so auto chose digits: 1,797 digits drawn on 8×8 pixels, "
-        "a far smaller and coarser set (`mulligan data fetch mnist` gets MNIST)."
+        f"MNIST is not here and {reason}, so auto chose mnist-synth: digits that the generator in the "
+        "package drew, nearly as good to learn from (`mulligan data fetch mnist` gets MNIST)."
     )
-    return replace(read_digits(size), note=note)
+    return replace(_draw_synth(split, progress), note=note)
 
 
 def _load_path(source: str, size: int | None, split: str, progress: Progress | None) -> Dataset:

@@ -184,7 +184,7 @@ def fetch(
             retries=retries,
             progress=so_far,
             instead=f"put the files of {name} into {' or '.join(map(str, folders(name)))}, "
-            "or use --data digits, which needs no network",
+            "or use --data mnist-synth, which needs no network",
         )
         fetched += target.stat().st_size
     return folder

@@ -204,7 +204,7 @@ def suited(data: str, sha256: str) -> str:
     """
     if _is_toy(data) or data in SHIPPED:
         return data
-    if find("mnist").matches(sha256):
+    if find("mnist").suits(data, sha256):
         return "mnist"
     raise UserError(
         f"trained on {data}: `mulligan reference {data} --out FOLDER` makes what it can be judged by, "

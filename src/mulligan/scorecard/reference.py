@@ -23,6 +23,7 @@ Floats = npt.NDArray[np.float64]
 EVALUATOR, STATISTICS = "evaluator.safetensors", "reference.safetensors"
 SHIPPED_FOLDER = Path(__file__).parent.parent / "references"
 SHIPPED = ("mnist",)
+STANDS_FOR = {"mnist-synth": "mnist"}
 MOST = 10_000  # real images a reference keeps the features of
 
 
@@ -97,6 +98,10 @@ class Reference:
     def matches(self, sha256: str) -> bool:
         """Is this the reference of just that training set?"""
         return sha256 == self.about.training_sha256
+
+    def suits(self, data: str, sha256: str) -> bool:
+        """Is this what a generator that was trained on such data is judged by?"""
+        return self.matches(sha256) or STANDS_FOR.get(data) == self.about.name
 
     def training(self) -> Dataset:
         """Load the images that memorisation is measured against; nothing is fetched.
