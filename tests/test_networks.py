@@ -298,12 +298,20 @@ def test_a_resnet_starts_at_the_scale_of_its_input() -> None:
 
 
 def test_bilinear_halving_transposes_doubling() -> None:
-    """Away from the edges, where halving renormalises what is left of its triangle."""
+    """Away from the edges, beyond which the image goes on as it ends."""
     x = torch.randn(1, 1, 12, 12, dtype=torch.float64)
     small = torch.zeros(1, 1, 6, 6, dtype=torch.float64)
     small[..., 2, 3] = 1
     doubled = nn.Upsample(scale_factor=2, mode="bilinear")(small)
     torch.testing.assert_close(BilinearHalf()(x)[0, 0, 2, 3], (doubled * x).sum() / 4)
+
+
+def test_bilinear_halving_works_in_the_precision_of_products() -> None:
+    x = torch.rand(1, 2, 8, 6, requires_grad=True)
+    half = BilinearHalf()(x.bfloat16())
+    assert half.dtype == torch.bfloat16
+    torch.testing.assert_close(half.float(), BilinearHalf()(x), atol=0.02, rtol=0)
+    torch.testing.assert_close(BilinearHalf()(torch.ones(1, 1, 4, 4)), torch.ones(1, 1, 2, 2))
 
 
 @pytest.mark.parametrize("resample", ["nearest", "bilinear"])

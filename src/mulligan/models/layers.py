@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate, one_hot
+from torch.nn.functional import one_hot
 
 from mulligan.errors import UserError
 from mulligan.recipe import Activation, Init, Norm, Output, Resample
@@ -150,12 +150,20 @@ def initialise(network: nn.Module, init: Init) -> None:
 class BilinearHalf(nn.Module):
     """Maps ``[B, C, H, W]`` → ``[B, C, H/2, W/2]`` under a triangle of 4×4 pixels.
 
-    The triangle is that of bilinear doubling; without it, bilinear halving is 2×2 averaging.
+    The triangle, 1 3 3 1 eighths each way, is that of bilinear doubling; without it, bilinear halving
+    is 2×2 averaging. Outside it is as at the edge. In sums, which every device has in every precision.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         """Halve the sides."""
-        return interpolate(x, scale_factor=0.5, mode="bilinear", antialias=True)
+        for axis in (2, 3):
+            half = x.shape[axis] // 2
+            even, odd = x.reshape(*x.shape[:axis], half, 2, *x.shape[axis + 1 :]).unbind(axis + 1)
+            first, last = even.narrow(axis, 0, 1), odd.narrow(axis, -1, 1)
+            before = torch.cat([first, odd.narrow(axis, 0, half - 1)], axis)
+            after = torch.cat([even.narrow(axis, 1, half - 1), last], axis)
+            x = (before + after + 3 * (even + odd)) / 8
+        return x
 
 
 DOUBLES: dict[Resample, Callable[[], nn.Module]] = {
