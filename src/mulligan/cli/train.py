@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def train(
     recipe: Annotated[
         str, typer.Argument(help="A recipe's name or a TOML file; see `mulligan recipes`.")
-    ] = "mlp-relu",
+    ] = "swift",
     data: Annotated[
         str,
         typer.Option(help="auto, mnist, fashion-mnist, kmnist, digits, a folder of images or an .npz file."),

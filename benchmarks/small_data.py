@@ -1,0 +1,107 @@
+"""What augmentation does for a small set: `swift` on the first 1,000 images of MNIST, with it and without.
+
+    python benchmarks/small_data.py --seeds 3 --images 200000
+
+Pairs of runs, each with the seed of the other. Judged are 10,000 images against MNIST's test set, and how
+near 1,000 of them lie to the 1,000 training images, beside 1,000 training images of MNIST that were not in
+the set: 0.5 where the generator keeps the distance of new digits, 1 for copies.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+from scipy import stats
+from speed import commit
+
+import mulligan
+from mulligan import data, hardware, scorecard
+from mulligan.data.dataset import Dataset
+from mulligan.metrics import memory
+from mulligan.scorecard import measure
+
+FIGURES = Path(__file__).parent.parent / "docs" / "figures"
+SMALL = 1_000
+WAYS = {"plain": [], "augmented": ['augment.policy=["translation", "cutout"]']}
+
+
+def train(overrides: list[str], seed: int, images: int, mnist: Dataset) -> dict[str, float]:
+    """Train once on the small set and judge."""
+    assert mnist.labels is not None
+    small = Dataset("mnist-1000", mnist.images[:SMALL], mnist.labels[:SMALL], mnist.class_names)
+    reference = scorecard.find("mnist")
+    with tempfile.TemporaryDirectory() as scratch:
+        out = Path(scratch) / "run"
+        quiet = ("samples.every=0", "card.every=0", "checkpoint.every=1000000000")
+        mulligan.train(
+            "swift",
+            data=small,
+            seed=seed,
+            images=images,
+            out=out,
+            device="cpu",
+            overrides=(*quiet, *overrides),
+        )
+        drawn = mulligan.load(out).sample(10_000, seed=0)
+    found = measure.compare_lightly(reference.evaluator.judge(drawn), reference)
+    seen, new = (mnist.images[i : i + SMALL].reshape(SMALL, -1) for i in (0, SMALL))
+    distances, ratio, _ = memory.nearest(drawn[:SMALL].reshape(SMALL, -1), seen)
+    held_out, ordinary, _ = memory.nearest(new, seen)
+    return {
+        "frechet": found["frechet"].value,
+        "recall": found["recall"].value,
+        "closer": memory.closeness(distances, held_out).value,
+        "copies": float(memory.near_copies(ratio).mean()),
+        "ordinary copies": float(memory.near_copies(ordinary).mean()),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--images", type=int, default=200_000)
+    parser.add_argument("--out", type=Path, default=FIGURES / "small-data.md")
+    options = parser.parse_args()
+    mnist = data.load("mnist")
+    rows = {way: [] for way in WAYS}  # type: dict[str, list[dict[str, float]]]
+    for seed in range(options.seeds):
+        for way, overrides in WAYS.items():
+            rows[way].append(train(overrides, seed, options.images, mnist))
+            print(way, seed, json.dumps(rows[way][-1]), flush=True)
+    lines = [
+        "# A thousand images",
+        "",
+        f"Means over {options.seeds} seeds, after {options.images:,} images. Closer: the chance that an",
+        "image lies nearer to the training images than a new digit does; near copies as in",
+        "docs/scorecard.md.",
+        "",
+        "| | Fréchet distance | recall | closer than new digits | near copies | among new digits |",
+        "|---|--:|--:|--:|--:|--:|",
+    ]
+    for way, found in rows.items():
+        means = {key: statistics.mean(row[key] for row in found) for key in found[0]}
+        lines.append(
+            f"| {way} | {means['frechet']:.2f} | {means['recall']:.2f} | {means['closer']:.3f} "
+            f"| {means['copies']:.1%} | {means['ordinary copies']:.1%} |"
+        )
+    logs = [math.log(a["frechet"] / b["frechet"]) for a, b in zip(*rows.values(), strict=True)]
+    if len(logs) > 1:
+        half = stats.t.ppf(0.975, len(logs) - 1) * statistics.stdev(logs) / len(logs) ** 0.5
+        low, middle, high = (math.exp(statistics.mean(logs) + by) for by in (-half, 0.0, half))
+        lines += ["", f"Without, the distance is {middle:.2f} times as large ({low:.2f} … {high:.2f})."]
+    machine = f"{hardware.cpu_name()}, {torch.get_num_threads()} threads, PyTorch {torch.__version__}"
+    lines += ["", f"`python {' '.join(sys.argv)}`, commit {commit()}, {machine}.", ""]
+    options.out.write_text("\n".join(lines), "utf-8")
+
+
+if __name__ == "__main__":
+    main()

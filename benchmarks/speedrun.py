@@ -1,0 +1,130 @@
+"""Seconds to good digits: how long a recipe trains until the mean Fréchet distance over seeds is below a bar.
+
+    python benchmarks/speedrun.py swift --images 40000 --seeds 20
+
+docs/speedrun.md has the rules and the record. All runs are of as many images, said beforehand: none is
+stopped when it happens to be good. The clock runs from the loaded data to the last update, groups of
+look-alikes included, compilation apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import torch
+from scipy import stats
+from speed import commit
+
+from mulligan import data, hardware, recipe, scorecard, state
+from mulligan.data.dataset import Dataset
+from mulligan.hardware import Mode
+from mulligan.scorecard import measure
+from mulligan.state import State
+
+FLOORS = 50  # the bar, in Fréchet distances between 10,000 training images and the test set
+SAMPLES = 10_000
+
+
+def train(
+    name: str, overrides: list[str], dataset: Dataset, images: int, seed: int, mode: Mode, device: str
+) -> tuple[State, float, float]:
+    """Return a run after so many images, its seconds, and those that compiling took."""
+    start = time.perf_counter()
+    run = state.begin(recipe.read(name, overrides), dataset, seed=seed, device=device)
+    run.use(mode)
+    before = time.perf_counter()
+    run.advance()  # compiles
+    _wait(device)
+    first = time.perf_counter() - before
+    while run.images < images:
+        run.advance()
+    _wait(device)
+    whole = time.perf_counter() - start
+    update = (whole - first) / max(run.steps - 1, 1)
+    return run, whole - first + update, max(first - update, 0.0)
+
+
+def _wait(device: str) -> None:
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
+
+
+def distance(run: State, device: str) -> float:
+    """Return the Fréchet distance of 10,000 images of the run's averaged generator, in floors."""
+    reference = scorecard.find("mnist")
+    judged = reference.evaluator.judge(run.sampler().sample(SAMPLES, seed=0), device)
+    floor = reference.floor("frechet", SAMPLES)
+    assert floor
+    return measure.compare_lightly(judged, reference)["frechet"].value / floor
+
+
+def row(found: dict[str, list[float]], images: int, where: str) -> str:
+    """Return the table's row: whether the bar is passed, and in how many seconds."""
+    distances, seconds = found["floors"], found["seconds"]
+    n = len(distances)
+    p = float(stats.ttest_1samp(distances, FLOORS, alternative="less").pvalue) if n > 1 else 1.0
+    spread = stats.t.ppf(0.975, n - 1) * statistics.stdev(seconds) / n**0.5 if n > 1 else 0.0
+    cells = [
+        where,
+        f"{statistics.mean(seconds):.1f} ± {spread:.1f}",
+        f"{statistics.mean(found['compiling']):.0f}",
+        f"{images:,}",
+        str(n),
+        f"{statistics.mean(distances):.1f}",
+        f"{max(distances):.1f}",
+        f"{p:.1g}",
+        "passed" if p < 0.01 else "not passed",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+HEAD = [
+    "| machine | seconds | compiling | images | seeds | mean, floors | worst | p | |",
+    "|---|--:|--:|--:|--:|--:|--:|--:|---|",
+]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("recipe")
+    parser.add_argument("--images", type=int, required=True)
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--mode", choices=["exact", "bf16", "bf16-compiled"], default="bf16-compiled")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--out", type=Path, default=Path("speedrun.json"), help="found seeds are kept there")
+    options = parser.parse_args()
+    precision, _, compiled = options.mode.partition("-")
+    mode = Mode(precision, compiled=bool(compiled))
+    dataset = data.load("mnist")
+    found: dict[str, list[float]] = {"floors": [], "seconds": [], "compiling": []}
+    if options.out.exists():
+        found = json.loads(options.out.read_text("utf-8"))
+    for seed in range(len(found["floors"]), options.seeds):
+        run, seconds, compiling = train(
+            options.recipe, options.set, dataset, options.images, seed, mode, options.device
+        )
+        for key, value in zip(found, (distance(run, options.device), seconds, compiling), strict=True):
+            found[key].append(value)
+        options.out.write_text(json.dumps(found), "utf-8")
+        print(f"seed {seed}: {found['floors'][-1]:.1f} floors after {seconds:.1f} s", file=sys.stderr)
+    threads = f"{torch.get_num_threads()} of {os.cpu_count()} cores, {hardware.cpu_name()}"
+    where = torch.cuda.get_device_name() if options.device.startswith("cuda") else threads
+    print("\n".join([*HEAD, row(found, options.images, where)]))
+    print(
+        f"\n`python {' '.join(sys.argv)}`, commit {commit()}, PyTorch {torch.__version__}, "
+        f"Python {platform.python_version()}."
+    )
+
+
+if __name__ == "__main__":
+    main()
