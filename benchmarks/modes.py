@@ -75,8 +75,8 @@ def page(kept: list[dict[str, Any]]) -> str:
         lines.append(
             f"| {name} | {len(rows)} | {interval([r['seconds'] for r in rows])} | {rows[0]['images']:,} "
             f"| {whole} of {len(rows)} | {interval([r['card'].get('high_quality') for r in rows])} "
-            f"| {interval([r['card'][kl] for r in rows])} "
-            f"| {floor.get('high_quality') or float('nan'):.3f}, {floor[kl]:.4f} |"
+            f"| {interval([r['card'].get(kl) for r in rows])} "
+            f"| {interval([floor.get('high_quality')])}, {interval([floor.get(kl)])} |"
         )
     made = sorted({f"`{row['command']}`, commit {row['commit']}, {row['machine']}" for row in kept})
     return "\n".join([*lines, "", "Made by:", "", *(f"- {line}" for line in made), ""])

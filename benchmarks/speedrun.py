@@ -28,8 +28,7 @@ from mulligan.hardware import Mode
 from mulligan.scorecard import measure
 from mulligan.state import State
 
-FLOORS = 50  # the bar, in Fréchet distances between 10,000 training images and the test set
-SAMPLES = 10_000
+FLOORS = 50  # the bar, in Fréchet distances between as many training images and the test set
 
 
 def train(
@@ -56,11 +55,11 @@ def _wait(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def distance(run: State, device: str) -> float:
-    """Return the Fréchet distance of 10,000 images of the run's averaged generator, in floors."""
+def distance(run: State, samples: int, device: str) -> float:
+    """Return the Fréchet distance of images of the run's averaged generator, in floors."""
     reference = scorecard.find("mnist")
-    judged = reference.evaluator.judge(run.sampler().sample(SAMPLES, seed=0), device)
-    floor = reference.floor("frechet", SAMPLES)
+    judged = reference.evaluator.judge(run.sampler().sample(samples, seed=0), device)
+    floor = reference.floor("frechet", samples)
     assert floor
     return measure.compare_lightly(judged, reference)["frechet"].value / floor
 
@@ -100,6 +99,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--mode", choices=["exact", "bf16", "bf16-compiled"], default="bf16-compiled")
+    parser.add_argument("--samples", type=int, default=10_000, help="images judged")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, default=Path("speedrun.json"), help="found seeds are kept there")
     options = parser.parse_args()
@@ -113,7 +113,9 @@ def main() -> None:
         run, seconds, compiling = train(
             options.recipe, options.set, dataset, options.images, seed, mode, options.device
         )
-        for key, value in zip(found, (distance(run, options.device), seconds, compiling), strict=True):
+        for key, value in zip(
+            found, (distance(run, options.samples, options.device), seconds, compiling), strict=True
+        ):
             found[key].append(value)
         options.out.write_text(json.dumps(found), "utf-8")
         print(f"seed {seed}: {found['floors'][-1]:.1f} floors after {seconds:.1f} s", file=sys.stderr)

@@ -2,7 +2,7 @@
 
     import mulligan
 
-    run = mulligan.train("mlp-relu", data="digits", images=200_000)
+    run = mulligan.train("swift", data="digits", images=200_000)
     images = mulligan.load(run.directory).sample(16, seed=0)  # uint8 [16, 1, 28, 28]
 
 Importing the package imports nothing heavy and changes no global state.

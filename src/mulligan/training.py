@@ -86,7 +86,7 @@ class Run:
 
 
 def prepare(
-    recipe: str | Path | Recipe = "mlp-relu",
+    recipe: str | Path | Recipe = "swift",
     *,
     data: str | Path | Dataset = "auto",
     size: int | None = None,
@@ -149,7 +149,7 @@ def tuned(plan: Plan, precision: str = "auto", *, mode: Mode | None = None) -> P
 
 
 def train(
-    recipe: str | Path | Recipe = "mlp-relu",
+    recipe: str | Path | Recipe = "swift",
     *,
     data: str | Path | Dataset = "auto",
     size: int | None = None,
@@ -168,7 +168,7 @@ def train(
 
     Args:
         recipe: A recipe's name, a TOML file, or a ``Recipe``.
-        data: ``auto``, ``mnist``, ``fashion-mnist``, ``kmnist``, ``digits``, a folder of images,
+        data: ``auto``, ``mnist``, ``mnist-synth``, another name of ``data.DATASETS``, a folder of images,
             an ``.npz`` file, or a ``Dataset``.
         size: Resize all images to size × size pixels.
         images: Budget in real images shown to D, instead of the recipe's.

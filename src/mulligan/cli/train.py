@@ -19,7 +19,7 @@ def train(
     ] = "swift",
     data: Annotated[
         str,
-        typer.Option(help="auto, mnist, fashion-mnist, kmnist, digits, a folder of images or an .npz file."),
+        typer.Option(help="auto, a set that `mulligan data` lists, a folder of images or an .npz file."),
     ] = "auto",
     size: Annotated[int | None, typer.Option(min=8, max=128, help="Resize images to S×S pixels.")] = None,
     images: Annotated[int | None, typer.Option(min=1, help="Budget: real images shown to D.")] = None,
