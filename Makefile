@@ -13,7 +13,7 @@ demo: $(VENV)/.installed
 	$(BIN)/mulligan train $(DEMO)
 
 test: $(VENV)/.installed-test lint
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8
 
 bench: $(VENV)/.installed-test
 	$(BIN)/python benchmarks/speed.py --out $(BENCH)

@@ -488,7 +488,8 @@ def test_a_terminal_shows_a_progress_bar_and_rows(tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 200, 0, 0))
     environment = {**os.environ, "TERM": "xterm-256color"}
-    environment.pop("NO_COLOR", None)
+    for name in ("NO_COLOR", "COLUMNS", "LINES"):  # which would go before what the terminal says
+        environment.pop(name, None)
     shown = b""
     with subprocess.Popen(
         [*training(out), "--minutes", "0.03"], stdin=theirs, stdout=theirs, stderr=theirs, env=environment
