@@ -126,7 +126,7 @@ def peer(script: Path, minutes: float) -> dict[str, Any]:
     for part in PARTS:
         setattr(stub["torchvision"], part, stub[f"torchvision.{part}"])
     sys.modules.update(stub)
-    sys.argv = [script.name, "--n_epochs", "1000", "--sample_interval", "100"]
+    sys.argv = [script.name, "--n_epochs", "1000", "--sample_interval", "25"]
     script = script.absolute()
     with (
         tempfile.TemporaryDirectory() as scratch,
