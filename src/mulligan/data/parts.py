@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -13,15 +14,18 @@ Labels = npt.NDArray[np.int64]
 Parts = tuple[tuple[int, ...], ...]
 
 SIDE = 16  # pixels a side that images are looked at
+POINTS = 65_535  # into so many steps the range of points is divided
 FEWEST = 50  # images to a part, or it is too small to be learned
 FITTED = 20_000  # images of a class that centres are fitted to
 ROUNDS = 20
-ROWS = 10_000  # images compared at a time
+PIXELS = 1 << 23  # read at a time, so that a set that is mapped from a file stays there
+ROWS = 4096  # compared at a time
+
+Images = npt.NDArray[np.generic]
+Rows = npt.NDArray[np.uint16]  # whole numbers, ``[N, D]``
 
 
-def divide(
-    images: npt.NDArray[np.generic], labels: Labels | None, classes: int, parts: int
-) -> tuple[Labels, Parts]:
+def divide(images: Images, labels: Labels | None, classes: int, parts: int) -> tuple[Labels, Parts]:
     """Divide every class, or all images where there are no labels, into parts of images that look alike.
 
     Lloyd's k-means on images brought down to at most 16×16 pixels. All of it is whole numbers, so that
@@ -37,17 +41,14 @@ def divide(
         For each image its part, int64 ``[N]``, the parts of class 0 first; and for each class (for the
         one of all images, without labels) how many images each of its parts has.
     """
-    rows = _shrunk(images) if parts > 1 else None
+    look = _look_at_points(images) if images.dtype.kind == "f" else _look_at_images
     found = np.zeros(len(images), np.int64)
     sizes: list[tuple[int, ...]] = []
     begun = 0
     for k in range(classes if labels is not None else 1):
         members = np.arange(len(images)) if labels is None else np.flatnonzero(labels == k)
         into = min(parts, len(members) // FEWEST)
-        if rows is None or into < 2:
-            assigned = np.zeros(len(members), np.int64)
-        else:
-            assigned = _k_means(rows, members, into, k)
+        assigned = _k_means(images, look, members, into, k) if into > 1 else np.zeros_like(members)
         counts = np.bincount(assigned, minlength=1)
         found[members] = begun + assigned
         sizes.append(tuple(counts.tolist()))
@@ -55,32 +56,40 @@ def divide(
     return found, tuple(sizes)
 
 
-def _shrunk(images: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
-    """Return a row of whole numbers for each image: means over squares of its pixels."""
-    if images.dtype.kind == "f":  # points: to the nearest 1/255 of their range
-        points = images.reshape(len(images), -1).astype(np.float64)
-        low, high = points.min(), points.max()
-        whole: npt.NDArray[np.uint8] = np.rint((points - low) * (255 / max(high - low, 1e-9))).astype(
-            np.uint8
-        )
-        return whole
-    n, colours, height, width = images.shape
+def _look_at_points(points: Images) -> Callable[[Images], Rows]:
+    """Return what turns points into whole numbers, by the range of them all."""
+    low, high = (float(end) for end in (points.min(), points.max()))
+
+    def look(some: Images) -> Rows:
+        share = (some.reshape(len(some), -1).astype(np.float64) - low) / max(high - low, 1e-9)
+        return np.rint(POINTS * share).astype(np.uint16)
+
+    return look
+
+
+def _look_at_images(images: Images) -> Rows:
+    """Return the means over squares of pixels, at most 16 of them a side."""
+    n, _, height, width = images.shape
     step = math.ceil(max(height, width) / SIDE)
     down, across = math.ceil(height / step), math.ceil(width / step)
-    rows = np.empty((n, colours, down, across), np.uint8)
-    for first in range(0, n, ROWS):
-        piece = np.asarray(images[first : first + ROWS], np.uint16)
-        edges = ((0, 0), (0, 0), (0, down * step - height), (0, across * step - width))
-        squares = np.pad(piece, edges, mode="edge").reshape(-1, colours, down, step, across, step)
-        rows[first : first + ROWS] = squares.sum((3, 5), dtype=np.uint32) // step**2
-    flat: npt.NDArray[np.uint8] = rows.reshape(n, -1)
-    return flat
+    edges = ((0, 0), (0, 0), (0, down * step - height), (0, across * step - width))
+    squares = np.pad(images.astype(np.uint16), edges, mode="edge").reshape(n, -1, down, step, across, step)
+    means: Rows = (squares.sum((3, 5), dtype=np.uint32) // step**2).astype(np.uint16).reshape(n, -1)
+    return means
 
 
-def _k_means(rows: npt.NDArray[np.uint8], members: npt.NDArray[np.int64], k: int, seed: int) -> Labels:
+def _pieces(images: Images, look: Callable[[Images], Rows], which: Labels) -> Iterator[Rows]:
+    """Look at some of the images, a bounded number of them at a time."""
+    rows = max(1, PIXELS // math.prod(images.shape[1:]))
+    for first in range(0, len(which), rows):
+        yield look(images[which[first : first + rows]])
+
+
+def _k_means(images: Images, look: Callable[[Images], Rows], members: Labels, k: int, seed: int) -> Labels:
     """Return the part of each member, numbered from 0 without gaps."""
     rng = np.random.Generator(np.random.PCG64(seeds.derive(seed, "parts")))
-    fitted = rows[np.sort(rng.permutation(members)[:FITTED])]
+    sample = np.sort(rng.permutation(members)[:FITTED])
+    fitted = np.concatenate(list(_pieces(images, look, sample)))
     centres = fitted[rng.permutation(len(fitted))[:k]].astype(np.float64)
     for _ in range(ROUNDS):
         nearest = _nearest(fitted, centres)
@@ -93,11 +102,12 @@ def _k_means(rows: npt.NDArray[np.uint8], members: npt.NDArray[np.int64], k: int
         if (moved == centres).all():
             break
         centres = moved
-    parts: Labels = np.unique(_nearest(rows[members], centres), return_inverse=True)[1].astype(np.int64)
+    assigned = np.concatenate([_nearest(piece, centres) for piece in _pieces(images, look, members)])
+    parts: Labels = np.unique(assigned, return_inverse=True)[1].astype(np.int64)
     return parts
 
 
-def _nearest(rows: npt.NDArray[np.uint8], centres: npt.NDArray[np.float64]) -> Labels:
+def _nearest(rows: Rows, centres: npt.NDArray[np.float64]) -> Labels:
     """Return the index of the centre nearest to each row; products of whole numbers are exact in float64."""
     norms = (centres**2).sum(1)
     found = np.empty(len(rows), np.int64)
