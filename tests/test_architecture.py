@@ -66,17 +66,19 @@ ROOMS: dict[str, str] = {
     "watching": "calibration loop pictures runlog seeds state",
     "model": "build checkpoint conditions distributed errors hardware recipe sampler | torch",
     "training": (
-        "calibration checkpoint data distributed errors files hardware loop model recipe runlog sampler"
+        "calibration checkpoint data distributed errors hardware loop model recipe runlog sampler"
         " scorecard state watching | torch"
     ),
+    "retrying": "checkpoint data errors loop recipe runlog training watching",
+    "resuming": "checkpoint data distributed errors files loop recipe runlog training watching",
     "arena": "checkpoint errors files recipe runlog | matplotlib numpy",
     "sweep": "arena errors files recipe runlog | optuna",
     "generation": "data distributed errors hardware model pictures",
     "tracking": "calibration errors loop runlog state | torch",
-    "": "_version errors loop model recipe scorecard training",  # mulligan itself: imported when asked for
+    "": "_version errors loop model recipe resuming retrying scorecard training",  # imported when asked for
     "cli": (
         "_version arena calibration data distributed errors files generation hardware loop model pictures"
-        " recipe runlog scorecard state sweep tracking training watching"
+        " recipe resuming retrying runlog scorecard state sweep tracking training watching"
         " | rich typer"
     ),
     "__main__": "cli",
@@ -146,7 +148,7 @@ def test_imports_go_one_way() -> None:
     list(TopologicalSorter(rows).static_order())
     assert {room(module) for module in MODULES} == ROOMS.keys()
     assert {name for name, row in rows.items() if "loop" in row} == {
-        *("", "training", "tracking", "watching", "cli"),
+        *("", "training", "resuming", "retrying", "tracking", "watching", "cli"),
     }
     assert {name for name, row in rows.items() if "cli" in row} == {"__main__"}
 

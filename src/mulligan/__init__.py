@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from mulligan.loop import Progress
     from mulligan.model import Model, load
     from mulligan.recipe import Recipe
+    from mulligan.resuming import resume
+    from mulligan.retrying import retry
     from mulligan.scorecard import Scorecard, evaluate
-    from mulligan.training import Run, resume, train
+    from mulligan.training import Run, train
 
 __all__ = [
     "Model",
@@ -34,6 +36,7 @@ __all__ = [
     "evaluate",
     "load",
     "resume",
+    "retry",
     "train",
 ]
 
@@ -45,7 +48,8 @@ _HOMES = {
     "Run": "training",
     "Scorecard": "scorecard",
     "evaluate": "scorecard",
-    "resume": "training",
+    "resume": "resuming",
+    "retry": "retrying",
     "train": "training",
 }
 

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
@@ -24,6 +25,7 @@ SAMPLES = "samples"
 FRAMES = "samples/timelapse"
 TIMELAPSE = "timelapse.webp"
 GRID = "grid.png"
+PARENT = "parent.json"
 
 Row = dict[str, Any]
 
@@ -120,6 +122,22 @@ def rewind(run: Path, images: int) -> None:
             picture.unlink()
     for half in run.rglob(".*.tmp"):
         half.unlink()
+
+
+def inherit(run: Path, parent: Path, images: int, changes: list[str]) -> None:
+    """Give a new run what another had written at ``images``, and keep where it comes from.
+
+    Raises:
+        OSError: the disk took no more.
+    """
+    kept = [row for row in rows(parent) if row["images"] <= images] if (parent / LOG).exists() else []
+    write_atomically(run / LOG, "".join(json.dumps(row) + "\n" for row in kept).encode())
+    for folder in (SAMPLES, FRAMES):
+        (run / folder).mkdir(parents=True, exist_ok=True)
+        for picture in (parent / folder).glob("*.png"):
+            if picture.stem.isdecimal() and int(picture.stem) <= images:
+                shutil.copyfile(picture, run / folder / picture.name)
+    write_json(run / PARENT, {"run": str(parent.absolute()), "images": images, "changes": changes})
 
 
 class RunLog:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -17,10 +17,8 @@ from mulligan import calibration, checkpoint, distributed, hardware, loop, runlo
 from mulligan import data as data_room
 from mulligan import recipe as recipes
 from mulligan.calibration import Forecast
-from mulligan.checkpoint import Checkpoint
 from mulligan.data.dataset import Dataset
 from mulligan.errors import RunError, UserError, nearest
-from mulligan.files import write_atomically
 from mulligan.hardware import Mode
 from mulligan.loop import INTERRUPTED, PAUSES, Progress
 from mulligan.model import Model, load
@@ -112,7 +110,7 @@ def prepare(
         resolved = recipes.from_dict(recipes.overridden(recipe.model_dump(exclude_none=True), overrides))
     else:
         resolved = recipes.read(recipe, overrides)
-    resolved = _with_budget(resolved, images, steps, minutes)
+    resolved = with_budget(resolved, images, steps, minutes)
     dataset = (
         data
         if isinstance(data, Dataset)
@@ -206,90 +204,15 @@ def train(
     )
 
 
-def resume(
-    run: str | Path,
-    *,
-    images: int | None = None,
-    minutes: float | None = None,
-    data: str | Path | Dataset | None = None,
-    device: str = "auto",
-    precision: str | None = None,
-    accept_changes: bool = False,
-    on_progress: Callable[[Progress], object] | None = None,
-    should_stop: Callable[[Progress], bool] | None = None,
-    consoles: Sequence[Console] = (),
-) -> Run:
-    """Go on with a run from its last checkpoint, as if it had never ended.
-
-    On one machine the weights, the log and the pictures come out bit for bit as without the
-    interruption.
-
-    Args:
-        run: The run directory.
-        images: A new budget, in images from the start of the run; by default the original one.
-        minutes: Stop again after so many minutes.
-        data: Where the data is now, if not where it was.
-        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
-        precision: As in ``train``; by default as before, which keeps the bits.
-        accept_changes: Go on although ``recipe.toml`` or the data have changed.
-        on_progress: As in ``train``.
-        should_stop: As in ``train``.
-        consoles: What shows the run.
-
-    Raises:
-        UserError: there is nothing to go on from, or something has changed.
-        RunError: the run could not go on; its last checkpoint is whole.
-    """
-    directory = Path(run)
-    if checkpoint.find(directory) == directory:
-        raise UserError(f"{directory}: resume takes the run directory, not one of its checkpoints")
-    with runlog.lock(directory) if distributed.leads() else nullcontext():
-        saved = _latest(directory)
-        recipe = _resumed_recipe(directory, saved, accept_changes)
-        recipe = _with_budget(recipe, images, None, minutes, cut_off=False)
-        if images is not None and images < saved.meta.images:
-            raise UserError(f"--images {images}: {directory} has already seen {saved.meta.images}")
-        about = saved.meta.data
-        if data is None and about.source is None:
-            raise UserError(
-                f"{directory}: was trained on images handed over in Python: say which with data=…"
-            )
-        plan = prepare(
-            recipe, data=data or about.source or "", size=about.size, seed=saved.meta.seed, device=device
-        )
-        if plan.state.about_data.sha256 != about.sha256 and not accept_changes:
-            raise UserError(
-                f"{directory}: its data has changed: {about.name} had sha256 {about.sha256[:12]}…, "
-                f"now {plan.state.about_data.sha256[:12]}…: --accept-changes goes on all the same"
-            )
-        plan.state.restore(saved)
-        plan = tuned(plan, precision or "auto", mode=None if precision else saved.meta.mode)
-        if images is not None or recipe.stop.kind == "none":
-            plan.state.stopped = None  # asked to go on
-        if not distributed.leads():
-            return _follow(plan, directory)
-        try:
-            runlog.rewind(directory, saved.meta.images)
-            write_atomically(directory / runlog.RECIPE, recipe.to_toml().encode())
-        except OSError as error:
-            raise UserError(f"{directory}: cannot be written: {error.strerror}") from None
-        consoles = [*consoles, *([Callback(on_progress)] if on_progress else [])]
-        return _carry_out(plan, directory, consoles, should_stop)
-
-
-def minutes_spent(run: Path) -> float:
-    """Return how long a run had trained when its last checkpoint was written."""
-    return _latest(run).meta.seconds / 60
-
-
 def execute(
     plan: Plan,
     out: Path | None,
     *,
     consoles: Sequence[Console] = (),
     should_stop: Callable[[Progress], bool] | None = None,
+    furnish: Callable[[Path], object] | None = None,
 ) -> Run:
-    """Carry out a plan in a new run directory.
+    """Carry out a plan in a new run directory, which ``furnish`` may put something into before.
 
     SIGINT and SIGTERM end it after the current update, with a checkpoint. Of several processes that
     train together the leader alone writes, and the others follow it.
@@ -300,7 +223,7 @@ def execute(
     """
     group = plan.state.group
     if group and group.rank > 0:
-        return _follow(plan, Path(group.share()))
+        return follow(plan, Path(group.share()))
     run = runlog.create(out, plan.recipe)
     if group:
         group.share(str(run.absolute()))
@@ -314,14 +237,17 @@ def execute(
             runlog.describe(
                 run, plan.recipe, {**environment, **computed, "seed": plan.state.seed, "data": about}
             )
+            if furnish:
+                furnish(run)
         except OSError as error:
             raise RunError(f"{run}: cannot be written: {error.strerror}") from None
-        return _carry_out(plan, run, consoles, should_stop)
+        return carry_out(plan, run, consoles, should_stop)
 
 
-def _carry_out(
+def carry_out(
     plan: Plan, run: Path, consoles: Sequence[Console], should_stop: Callable[[Progress], bool] | None
 ) -> Run:
+    """Train in a run directory that is there, from the plan's state on; see ``execute``."""
     state = plan.state
     try:
         with signals() as signalled, ExitStack() as ending:
@@ -344,7 +270,8 @@ def _carry_out(
     return Run(run, reason, state.images, state.steps, state.seconds, reason == INTERRUPTED)
 
 
-def _follow(plan: Plan, run: Path) -> Run:
+def follow(plan: Plan, run: Path) -> Run:
+    """Train as the leader of this process's group says, until it ends."""
     with signals():  # the leader decides when to end
         loop.follow(plan.state)
     state = plan.state
@@ -358,31 +285,7 @@ def _source(data: str, name: str) -> str:
     return data if data in data_room.DATASETS else str(Path(data).expanduser().absolute())
 
 
-def _latest(run: Path) -> Checkpoint:
-    """Read a run's last checkpoint; where it is damaged, say which one is left."""
-    path = checkpoint.find(run)
-    try:
-        return checkpoint.read(path)
-    except UserError as error:
-        others = checkpoint.history(run)[:-1]
-        hint = f": delete it to go on from {others[-1].name}" if others else ""
-        raise UserError(f"{error}{hint}") from None
-
-
-def _resumed_recipe(run: Path, saved: Checkpoint, accept_changes: bool) -> Recipe:
-    """Return the recipe to go on with: the checkpoint's, unless a changed recipe.toml is accepted."""
-    before = recipes.from_dict(saved.meta.recipe, f"{saved.path}: its recipe")
-    now = recipes.read(run / runlog.RECIPE)
-    changed = recipes.differences(before, now)
-    if changed and not accept_changes:
-        raise UserError(
-            f"{run / runlog.RECIPE}: has changed since the checkpoint: {changed[0]}: "
-            "--accept-changes goes on with the changed recipe"
-        )
-    return now
-
-
-def _with_budget(
+def with_budget(
     recipe: Recipe, images: int | None, steps: int | None, minutes: float | None, *, cut_off: bool = True
 ) -> Recipe:
     """Lay the caller's budget over the recipe's; schedules and the time lapse follow its images.

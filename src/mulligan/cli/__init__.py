@@ -25,6 +25,7 @@ app = typer.Typer(
 )
 app.command()(train.train)
 app.command()(train.resume)
+app.command()(train.retry)
 app.command()(generate.generate)
 app.command()(generate.info)
 app.command()(evaluate.evaluate)

@@ -49,7 +49,7 @@ def train(
     ] = False,
 ) -> int:
     """Train a GAN; leave pictures, a log and checkpoints in a run directory."""
-    from mulligan import distributed, training
+    from mulligan import distributed, resuming, training
     from mulligan.cli.console import describe, reading
     from mulligan.errors import UserError
     from mulligan.runlog import check_unused
@@ -57,8 +57,8 @@ def train(
     if minutes is not None and not minutes > 0:
         raise UserError(f"--minutes {minutes:g}: must be above 0")
     if begun := None if dry_run else _begun_before(out, device):
-        left = None if minutes is None else max(minutes - training.minutes_spent(begun), 1e-6)
-        again = training.resume(begun, minutes=left, device=device, consoles=_consoles(quiet, tensorboard))
+        left = None if minutes is None else max(minutes - resuming.minutes_spent(begun), 1e-6)
+        again = resuming.resume(begun, minutes=left, device=device, consoles=_consoles(quiet, tensorboard))
         return _report(again, quiet)
     overrides = (*(set_ or ()), *(['stop={kind="none"}'] if no_stop else ()))
     with reading(quiet) as on_data:
@@ -102,9 +102,9 @@ def resume(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="As in train.")] = False,
 ) -> int:
     """Go on with a run from its last checkpoint, bit for bit as if it had never ended."""
-    from mulligan import training
+    from mulligan import resuming
 
-    finished = training.resume(
+    finished = resuming.resume(
         run,
         images=images,
         minutes=minutes,
@@ -113,6 +113,46 @@ def resume(
         precision=precision,
         accept_changes=accept_changes,
         consoles=_consoles(quiet, tensorboard),
+    )
+    return _report(finished, quiet)
+
+
+def retry(
+    run: Annotated[
+        Path, typer.Argument(metavar="DIR", help="The run directory to go back in.", show_default=False)
+    ],
+    from_: Annotated[
+        int | None,
+        typer.Option(
+            "--from", min=0, metavar="IMAGES", help="The last checkpoint before that.  [default: the best]"
+        ),
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe; repeatable."),
+    ] = None,
+    images: Annotated[int | None, typer.Option(min=1, help="A new budget, from the start.")] = None,
+    data: Annotated[str | None, typer.Option(help="Where the data is now, if not where it was.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Run directory, new or empty.  [default: runs/<date>-<recipe>-<n>]")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    precision: Annotated[str | None, typer.Option(help="As in train.  [default: as before]")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="As in train.")] = False,
+) -> int:
+    """Take a second shot: back to a good checkpoint, change something, go on in a new run."""
+    from mulligan import retrying
+
+    finished = retrying.retry(
+        run,
+        from_images=from_,
+        overrides=tuple(set_ or ()),
+        images=images,
+        data=data,
+        out=out,
+        device=device,
+        precision=precision,
+        consoles=_consoles(quiet, False),
     )
     return _report(finished, quiet)
 

@@ -1,0 +1,118 @@
+"""Going on with a run that has ended, been interrupted or been killed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+
+from mulligan import checkpoint, distributed, runlog
+from mulligan import recipe as recipes
+from mulligan.checkpoint import Checkpoint
+from mulligan.data.dataset import Dataset
+from mulligan.errors import UserError
+from mulligan.files import write_atomically
+from mulligan.loop import Progress
+from mulligan.recipe import Recipe
+from mulligan.training import Run, carry_out, follow, prepare, tuned, with_budget
+from mulligan.watching import Callback, Console
+
+
+def resume(
+    run: str | Path,
+    *,
+    images: int | None = None,
+    minutes: float | None = None,
+    data: str | Path | Dataset | None = None,
+    device: str = "auto",
+    precision: str | None = None,
+    accept_changes: bool = False,
+    on_progress: Callable[[Progress], object] | None = None,
+    should_stop: Callable[[Progress], bool] | None = None,
+    consoles: Sequence[Console] = (),
+) -> Run:
+    """Go on with a run from its last checkpoint, as if it had never ended.
+
+    On one machine the weights, the log and the pictures come out bit for bit as without the
+    interruption.
+
+    Args:
+        run: The run directory.
+        images: A new budget, in images from the start of the run; by default the original one.
+        minutes: Stop again after so many minutes.
+        data: Where the data is now, if not where it was.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        precision: As in ``train``; by default as before, which keeps the bits.
+        accept_changes: Go on although ``recipe.toml`` or the data have changed.
+        on_progress: As in ``train``.
+        should_stop: As in ``train``.
+        consoles: What shows the run.
+
+    Raises:
+        UserError: there is nothing to go on from, or something has changed.
+        RunError: the run could not go on; its last checkpoint is whole.
+    """
+    directory = Path(run)
+    if checkpoint.find(directory) == directory:
+        raise UserError(f"{directory}: resume takes the run directory, not one of its checkpoints")
+    with runlog.lock(directory) if distributed.leads() else nullcontext():
+        saved = latest(directory)
+        recipe = _resumed_recipe(directory, saved, accept_changes)
+        recipe = with_budget(recipe, images, None, minutes, cut_off=False)
+        if images is not None and images < saved.meta.images:
+            raise UserError(f"--images {images}: {directory} has already seen {saved.meta.images}")
+        about = saved.meta.data
+        if data is None and about.source is None:
+            raise UserError(
+                f"{directory}: was trained on images handed over in Python: say which with data=…"
+            )
+        plan = prepare(
+            recipe, data=data or about.source or "", size=about.size, seed=saved.meta.seed, device=device
+        )
+        if plan.state.about_data.sha256 != about.sha256 and not accept_changes:
+            raise UserError(
+                f"{directory}: its data has changed: {about.name} had sha256 {about.sha256[:12]}…, "
+                f"now {plan.state.about_data.sha256[:12]}…: --accept-changes goes on all the same"
+            )
+        plan.state.restore(saved)
+        plan = tuned(plan, precision or "auto", mode=None if precision else saved.meta.mode)
+        if images is not None or recipe.stop.kind == "none":
+            plan.state.stopped = None  # asked to go on
+        if not distributed.leads():
+            return follow(plan, directory)
+        try:
+            runlog.rewind(directory, saved.meta.images)
+            write_atomically(directory / runlog.RECIPE, recipe.to_toml().encode())
+        except OSError as error:
+            raise UserError(f"{directory}: cannot be written: {error.strerror}") from None
+        consoles = [*consoles, *([Callback(on_progress)] if on_progress else [])]
+        return carry_out(plan, directory, consoles, should_stop)
+
+
+def minutes_spent(run: Path) -> float:
+    """Return how long a run had trained when its last checkpoint was written."""
+    return latest(run).meta.seconds / 60
+
+
+def latest(run: Path) -> Checkpoint:
+    """Read a run's last checkpoint; where it is damaged, say which one is left."""
+    path = checkpoint.find(run)
+    try:
+        return checkpoint.read(path)
+    except UserError as error:
+        others = checkpoint.history(run)[:-1]
+        hint = f": delete it to go on from {others[-1].name}" if others else ""
+        raise UserError(f"{error}{hint}") from None
+
+
+def _resumed_recipe(run: Path, saved: Checkpoint, accept_changes: bool) -> Recipe:
+    """Return the recipe to go on with: the checkpoint's, unless a changed recipe.toml is accepted."""
+    before = recipes.from_dict(saved.meta.recipe, f"{saved.path}: its recipe")
+    now = recipes.read(run / runlog.RECIPE)
+    changed = recipes.differences(before, now)
+    if changed and not accept_changes:
+        raise UserError(
+            f"{run / runlog.RECIPE}: has changed since the checkpoint: {changed[0]}: "
+            "--accept-changes goes on with the changed recipe"
+        )
+    return now

@@ -1,0 +1,110 @@
+"""The second shot: a new run that begins at an earlier moment of another, with something changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from mulligan import checkpoint, runlog
+from mulligan import recipe as recipes
+from mulligan.checkpoint import Checkpoint
+from mulligan.data.dataset import Dataset
+from mulligan.errors import UserError
+from mulligan.loop import Progress
+from mulligan.training import Plan, Run, execute, prepare, tuned, with_budget
+from mulligan.watching import Callback, Console
+
+
+def retry(
+    run: str | Path,
+    *,
+    from_images: int | None = None,
+    overrides: tuple[str, ...] = (),
+    images: int | None = None,
+    data: str | Path | Dataset | None = None,
+    out: str | Path | None = None,
+    device: str = "auto",
+    precision: str | None = None,
+    on_progress: Callable[[Progress], object] | None = None,
+    consoles: Sequence[Console] = (),
+) -> Run:
+    """Go back to an earlier checkpoint of a run, change something, and go on from there in a new run.
+
+    The new run has the other's log and pictures up to that moment, and ``parent.json`` says where it
+    comes from. Where the networks that the change asks for have other weights than the checkpoint, it
+    begins at the start. The run it comes from is left as it is.
+
+    Args:
+        run: The run directory to go back in.
+        from_images: The last checkpoint at or before so many images; by default the best one, by the
+            light scorecards.
+        overrides: ``path.to.key=value`` changes to the recipe; at least one that changes something.
+        images: A new budget, in images from the start.
+        data: Where the data is now, if not where it was.
+        out: The new run directory; ``runs/<date>-<recipe>-<n>`` by default.
+        device: As in ``train``.
+        precision: As in ``train``; by default as before.
+        on_progress: As in ``train``.
+        consoles: What shows the run.
+
+    Raises:
+        UserError: there is nothing to go back to, nothing changes, or the change cannot be.
+        RunError: the run could not go on; its last checkpoint is whole.
+    """
+    directory = Path(run)
+    saved = checkpoint.read(_chosen(directory, from_images))
+    about = saved.meta.data
+    if data is None and about.source is None:
+        raise UserError(f"{directory}: was trained on images handed over in Python: say which with data=…")
+    before = recipes.from_dict(saved.meta.recipe, f"{saved.path}: its recipe")
+    now = recipes.from_dict(recipes.overridden(saved.meta.recipe, overrides))
+    changes = recipes.differences(before, now)
+    if not changes:
+        raise UserError("retry: nothing changes, and the same run would come out: --set KEY=VALUE says what")
+    now = with_budget(now, images, None, None)
+
+    def begin() -> Plan:
+        source = data or about.source or ""
+        return prepare(now, data=source, size=about.size, seed=saved.meta.seed, device=device)
+
+    plan, where = _rewound(begin, saved)
+    if plan.state.images >= now.budget.images:
+        raise UserError(
+            f"{directory}: {where:,} images were seen there, the budget is {now.budget.images:,}: --images N"
+        )
+    plan = replace(plan, note=f"A second shot from {where:,} images of {directory}: {'; '.join(changes)}.")
+    plan = tuned(plan, precision or "auto", mode=None if precision or not where else saved.meta.mode)
+    return execute(
+        plan,
+        Path(out) if out else None,
+        consoles=[*consoles, *([Callback(on_progress)] if on_progress else [])],
+        furnish=lambda new: runlog.inherit(new, directory, where, changes),
+    )
+
+
+def _chosen(run: Path, images: int | None) -> Path:
+    """Return the checkpoint to go back to."""
+    if checkpoint.find(run) == run:
+        raise UserError(f"{run}: retry takes the run directory, not one of its checkpoints")
+    if images is None:
+        best = run / checkpoint.FOLDER / checkpoint.BEST
+        if not best.exists():
+            raise UserError(f"{run}: no scorecard says which checkpoint was good: --from IMAGES says it")
+        return best
+    earlier = [path for path in checkpoint.history(run) if int(path.stem) <= images]
+    if not earlier:
+        first = int(checkpoint.history(run)[0].stem)
+        raise UserError(f"--from {images}: the first checkpoint of {run} is at {first:,} images")
+    return earlier[-1]
+
+
+def _rewound(begin: Callable[[], Plan], saved: Checkpoint) -> tuple[Plan, int]:
+    """Return a plan at the checkpoint's moment, and its images; at the start where its weights do not fit."""
+    plan = begin()
+    try:
+        plan.state.restore(saved)
+    except UserError:
+        return begin(), 0
+    plan.state.stopped = plan.state.scores = None  # the new run's own
+    return plan, plan.state.images
