@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -133,3 +134,35 @@ def test_the_command_line_says_where_it_goes_on(
     said = capsys.readouterr().out
     assert "A second shot from 256 images" in said
     assert "optimizer.generator.lr was 0.001, is 0.0001" in said
+
+
+def test_runs_are_listed_with_what_they_come_from(
+    parent: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "runs"
+    shutil.copytree(parent, folder / "first")
+    change = ("optimizer.generator.lr=1e-4",)
+    mulligan.retry(folder / "first", from_images=256, overrides=change, out=folder / "second")
+    for name, file in (("third", "recipe.toml"), ("fourth", "log.jsonl"), ("fifth", "parent.json")):
+        shutil.copytree(folder / "second", folder / name)
+        (folder / name / file).write_text("damaged\n")
+    (folder / "no run").mkdir()
+    capsys.readouterr()
+    assert command("runs", str(folder)) == 0
+    head, *lines = capsys.readouterr().out.splitlines()
+    said = {line.split()[0]: line for line in lines}
+    assert head.split()[:2] == ["run", "recipe"]
+    assert said.keys() == {"first", "second", "third", "fourth", "fifth"}
+    assert "mlp-relu" in said["first"]
+    assert "480" in said["first"]
+    assert "first at 256: optimizer.generator.lr was 0.001, is 0.0001" in said["second"]
+    assert all("cannot be read" in said[name] for name in ("third", "fourth", "fifth"))
+
+
+@pytest.mark.parametrize("folder", ["missing", "."])
+def test_no_runs_is_an_error(
+    folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert command("runs", folder) == 2
+    assert capsys.readouterr().err.count("\n") == 1

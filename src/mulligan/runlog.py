@@ -9,6 +9,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,15 @@ GRID = "grid.png"
 PARENT = "parent.json"
 
 Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Parent:
+    """What a run is a second shot of: another run's directory, the moment in it, and what was changed."""
+
+    run: str
+    images: int
+    changes: list[str]
 
 
 def create(out: Path | None, recipe: Recipe, runs: Path = Path("runs")) -> Path:
@@ -137,7 +147,36 @@ def inherit(run: Path, parent: Path, images: int, changes: list[str]) -> None:
         for picture in (parent / folder).glob("*.png"):
             if picture.stem.isdecimal() and int(picture.stem) <= images:
                 shutil.copyfile(picture, run / folder / picture.name)
-    write_json(run / PARENT, {"run": str(parent.absolute()), "images": images, "changes": changes})
+    write_json(run / PARENT, asdict(Parent(str(parent.absolute()), images, changes)))
+
+
+def parent(run: Path) -> Parent | None:
+    """Return what a run is a second shot of, if it is one.
+
+    Raises:
+        UserError: what says so is damaged.
+    """
+    path = run / PARENT
+    try:
+        value = json.loads(path.read_text("utf-8"))
+        return Parent(str(value["run"]), int(value["images"]), [str(change) for change in value["changes"]])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, OverflowError):
+        raise UserError(f"{path}: is damaged: expected what `mulligan retry` writes") from None
+
+
+def data_name(run: Path) -> str:
+    """Return the name of the data that a run is trained on.
+
+    Raises:
+        UserError: nothing says so.
+    """
+    path = run / ENVIRONMENT
+    try:
+        return str(json.loads(path.read_text("utf-8"))["data"]["name"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        raise UserError(f"{path}: is damaged: expected what `mulligan train` writes") from None
 
 
 class RunLog:

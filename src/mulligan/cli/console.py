@@ -12,6 +12,7 @@ from rich.progress import BarColumn, TaskID, TaskProgressColumn, TextColumn, Tim
 from rich.progress import Progress as Bar
 
 from mulligan.calibration import Forecast
+from mulligan.cli.wording import duration
 from mulligan.errors import printable
 from mulligan.loop import Progress
 from mulligan.runlog import Row
@@ -40,16 +41,6 @@ def describe(state: State, note: str, forecast: Forecast | None = None) -> str:
         lines.append(f"speed:   about {rate:,.0f} images/s, {time} in all")
         lines += [f"note:    {forecast.note}"] if forecast.note else []
     return "\n".join(map(printable, ([f"note:    {note}"] if note else []) + lines))
-
-
-def duration(seconds: float) -> str:
-    """Say how long something takes: ``40 s``, ``2 min 5 s``, ``3 h 20 min``."""
-    if seconds < 60:
-        return f"{max(1, round(seconds))} s"
-    minutes = round(seconds) // 60
-    if minutes < 60:
-        return f"{minutes} min {round(seconds) % 60} s"
-    return f"{minutes // 60:,} h {minutes % 60} min"
 
 
 @contextlib.contextmanager
