@@ -166,7 +166,8 @@ def page(kept: list[dict[str, Any]]) -> str:
         lines.append(
             f"| {name} | {len(rows)} | {seconds:,.0f} | {images:,.0f} | {' | '.join(cells)} | {shown} |"
         )
-    floors = [str(round(kept[0]["floors"][key] or 0, 4)) for key in ROWS]
+    known = {key: [r["floors"][key] for r in kept if r["floors"].get(key) is not None] for key in ROWS}
+    floors = [f"{values[0]:.3g}" if values else "–" for values in known.values()]
     lines.append(f"| real images | | | | {' | '.join(floors)} | |")
     made = sorted({f"{r['commit']}: `{r['command']}`, {r['machine']}" for r in kept})
     return "\n".join([*lines, "", "", "Made by:", "", *(f"- {line}" for line in made), ""])
@@ -262,12 +263,10 @@ def main() -> None:
         figure(kept, options.into.with_suffix(".png"))
         return
     if options.verb == "peer":
-        found = {
-            "name": "PyTorch-GAN dcgan.py",
-            "seed": None,
-            **about,
-            **peer(options.script, options.minutes),
-        }
+        judged = peer(options.script, options.minutes)
+        if not judged:
+            sys.exit(f"{options.script}: ended, or was interrupted, before its time")
+        found = {"name": "PyTorch-GAN dcgan.py", "seed": None, **about, **judged}
         (options.out / "peer.json").write_text(json.dumps(found), "utf-8")
         return
     name = options.name or options.recipe

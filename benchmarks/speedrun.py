@@ -37,9 +37,9 @@ def train(
     """Return a run after so many images, its seconds, and those that compiling took."""
     start = time.perf_counter()
     run = state.begin(recipe.read(name, overrides), dataset, seed=seed, device=device)
-    run.use(mode)
     before = time.perf_counter()
-    run.advance()  # compiles
+    run.use(mode)
+    run.advance()  # one of the two compiles
     _wait(device)
     first = time.perf_counter() - before
     while run.images < images:
@@ -107,8 +107,13 @@ def main() -> None:
     mode = Mode(precision, compiled=bool(compiled))
     dataset = data.load("mnist")
     found: dict[str, list[float]] = {"floors": [], "seconds": [], "compiling": []}
+    apart = ("seeds", "out")
+    what = {key: value for key, value in vars(options).items() if key not in apart} | {"commit": commit()}
     if options.out.exists():
-        found = json.loads(options.out.read_text("utf-8"))
+        kept = json.loads(options.out.read_text("utf-8"))
+        if kept["what"] != what:
+            sys.exit(f"{options.out}: is of {kept['what']}, not of {what}: name another file")
+        found = kept["found"]
     for seed in range(len(found["floors"]), options.seeds):
         run, seconds, compiling = train(
             options.recipe, options.set, dataset, options.images, seed, mode, options.device
@@ -117,7 +122,7 @@ def main() -> None:
             found, (distance(run, options.samples, options.device), seconds, compiling), strict=True
         ):
             found[key].append(value)
-        options.out.write_text(json.dumps(found), "utf-8")
+        options.out.write_text(json.dumps({"what": what, "found": found}), "utf-8")
         print(f"seed {seed}: {found['floors'][-1]:.1f} floors after {seconds:.1f} s", file=sys.stderr)
     threads = f"{torch.get_num_threads()} of {os.cpu_count()} cores, {hardware.cpu_name()}"
     where = torch.cuda.get_device_name() if options.device.startswith("cuda") else threads

@@ -42,7 +42,7 @@ ROOMS: dict[str, str] = {
     "ema": "torch",
     "thin": "torch",
     "compiled": "ema errors files step thin | torch",  # knows the step as something to call
-    "conditions": "errors | numpy torch",
+    "conditions": "errors recipe | numpy torch",
     "stream": "build data.order distributed pixels recipe seeds | torch",
     "sampler": "build conditions distributed pixels recipe seeds | numpy torch",
     "archive": "errors files | pydantic safetensors torch",
@@ -69,7 +69,7 @@ ROOMS: dict[str, str] = {
         "calibration checkpoint data distributed errors hardware loop model recipe runlog sampler"
         " scorecard state watching | torch"
     ),
-    "retrying": "checkpoint data errors loop recipe runlog training watching",
+    "retrying": "checkpoint data errors loop recipe resuming runlog training watching",
     "resuming": "checkpoint data distributed errors files loop recipe runlog training watching",
     "arena": "checkpoint errors files recipe runlog | matplotlib numpy",
     "sweep": "arena errors files recipe runlog | optuna",

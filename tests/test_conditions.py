@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,12 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mulligan
-from mulligan import recipe, state
+from mulligan import archive, checkpoint, recipe, state
 from mulligan.conditions import Conditions
-from mulligan.data import Dataset, read_digits
+from mulligan.data import Dataset, parts, read_digits
 from mulligan.data.parts import divide
 from mulligan.errors import UserError
+from support import same
 
+DIGITS_IN_20 = "a4c086bd8e7df9c3"
 QUICK = ("data.batch=8", "generator.width=2", "discriminator.width=2")
 
 
@@ -69,12 +73,13 @@ def test_every_image_has_a_part_of_its_own_class(n: int, classes: int, parts: in
         assert len(size) <= max(1, (labels == k).sum() // 50)
 
 
-def test_the_order_of_sums_does_not_matter(digits: Dataset) -> None:
-    """So that another machine, or another number of threads, finds the same parts."""
+def test_parts_are_the_same_everywhere_and_always(digits: Dataset) -> None:
+    """Checkpoints number them. Sums are exact, so that their order, a matter of threads, is none."""
     found, _ = divide(digits.images, None, 0, 20)
     mirrored, _ = divide(digits.images[:, :, ::-1, ::-1], None, 0, 20)
     assert (found == mirrored).all()
     assert len(set(found.tolist())) == 20
+    assert hashlib.sha256(found.tobytes()).hexdigest().startswith(DIGITS_IN_20)
 
 
 # What is told -----------------------------------------------------------------------------------
@@ -167,3 +172,60 @@ def test_conditions_that_mean_nothing_are_refused(overrides: list[str], said: st
     with pytest.raises(UserError, match=said) as refusal:
         recipe.read("relativistic-r1r2", overrides)
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("name", recipe.names())
+def test_every_recipe_can_begin(name: str, digits: Dataset) -> None:
+    drawn: Any = np.random.default_rng(0).random((200, 2, 1, 1), np.float32)
+    points = Dataset("points", drawn)
+    run = state.begin(recipe.read(name), points if name == "points" else digits)
+    wanted = {"swift": 35, "grand": 35, "swift-class": 30, "grand-class": 30, "points": 4, "conditional": 10}
+    assert sum(map(len, run.about_data.parts)) == wanted.get(name, 0)
+
+
+def in_header(path: Path, parts: list[list[int]]) -> None:
+    saved = checkpoint.read(path)
+    about = saved.meta.data.model_copy(update={"parts": tuple(map(tuple, parts))})
+    meta = saved.meta.model_copy(update={"data": about})
+    archive.write(path, saved.tensors, checkpoint.header_of(meta))
+
+
+def conditional(out: Path, digits: Dataset, *overrides: str) -> Path:
+    told = ("condition.kind=projection", *QUICK, *overrides)
+    return mulligan.train("relativistic-r1r2", data=digits, steps=2, out=out, overrides=told).directory
+
+
+def test_a_checkpoint_from_before_there_were_parts_draws_as_ever(digits: Dataset, tmp_path: Path) -> None:
+    run = conditional(tmp_path / "run", digits)
+    before = mulligan.load(run).sample(20)
+    in_header(checkpoint.find(run), [])
+    assert (mulligan.load(run).sample(20) == before).all()
+
+
+@pytest.mark.parametrize("parts", [[], [[4]] * 10, [[4, 4], [4]], [[1] * 13]])
+def test_a_header_that_contradicts_its_recipe_is_refused(
+    parts: list[list[int]], digits: Dataset, tmp_path: Path
+) -> None:
+    run = conditional(tmp_path / "run", digits, "condition.labels=false", "condition.clusters=12")
+    in_header(checkpoint.find(run), parts)
+    with pytest.raises(UserError, match="its header is wrong"):
+        mulligan.load(run)
+
+
+def test_a_run_of_groups_goes_on_bit_for_bit(digits: Dataset, tmp_path: Path) -> None:
+    told = ("condition.labels=false", "condition.clusters=12")
+    whole = conditional(tmp_path / "whole", digits, *told)
+    mulligan.resume(whole, images=64, data=digits)
+    half = conditional(tmp_path / "half", digits, *told)
+    mulligan.resume(half, images=32, data=digits)
+    mulligan.resume(half, images=64, data=digits)
+    assert same(*(dict(checkpoint.read(checkpoint.find(run)).tensors) for run in (whole, half)))
+
+
+def test_groups_that_come_out_otherwise_are_noticed(
+    digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = conditional(tmp_path / "run", digits, "condition.labels=false", "condition.clusters=12")
+    monkeypatch.setattr(parts, "ROUNDS", 1)
+    with pytest.raises(UserError, match="come out otherwise now: --accept-changes"):
+        mulligan.resume(run, images=64, data=digits)

@@ -128,14 +128,12 @@ def gan(
         UserError: the networks cannot make images of this shape, want labels where there are none,
             or are larger than any machine this is for.
     """
-    colours, height, width = image_shape
-    seen = (recipe.step.pack * colours, height, width)
-    _check_size(recipe, image_shape, seen, classes)
+    check_size(recipe, image_shape, classes)
     objective = OBJECTIVES[recipe.objective.kind](recipe.objective.real_label, recipe.objective.fake_label)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seeds.derive(seed, "initialisation"))
         g = generator(recipe, image_shape, classes)
-        d = discriminator(recipe, seen, objective.heads, classes)
+        d = discriminator(recipe, _seen(recipe, image_shape), objective.heads, classes)
     # Channels last: a convolution over few channels is otherwise ten times slower on a CPU.
     for network in (g, d):
         if group:
@@ -170,10 +168,23 @@ def _joined(recipe: Recipe) -> bool:
     return not recipe.discriminator.normalised and len(slopes) != 1 and recipe.step.order != "together"
 
 
-def _check_size(recipe: Recipe, image_shape: ImageShape, seen: ImageShape, classes: int) -> None:
-    """Refuse networks of absurd size before anything is allocated."""
+def _seen(recipe: Recipe, image_shape: ImageShape) -> ImageShape:
+    """Return the shape of what D judges at once."""
+    colours, height, width = image_shape
+    return recipe.step.pack * colours, height, width
+
+
+def check_size(recipe: Recipe, image_shape: ImageShape, classes: int = 0) -> None:
+    """Refuse networks of absurd size, or for other images, before anything is allocated.
+
+    Raises:
+        UserError: as ``gan`` does.
+    """
     with torch.device("meta"):
-        networks = [generator(recipe, image_shape, classes), discriminator(recipe, seen, 1, classes)]
+        networks = [
+            generator(recipe, image_shape, classes),
+            discriminator(recipe, _seen(recipe, image_shape), 1, classes),
+        ]
     weights = sum(p.numel() for network in networks for p in network.parameters())
     if weights > MAX_WEIGHTS:
         raise UserError(

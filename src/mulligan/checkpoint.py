@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from torch import Tensor, nn
 
 from mulligan import archive
@@ -23,6 +23,7 @@ from mulligan.hardware import Mode
 SCHEMA = 1
 FOLDER = "checkpoints"
 BEST = "best.safetensors"
+MOST_PARTS = 20_000  # that a generator is told of
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # what Adam keeps for each parameter
 
 Count = Annotated[int, Field(ge=0, le=10**15)]
@@ -59,6 +60,15 @@ class AboutData(_Header):
     parts: Annotated[
         tuple[Annotated[tuple[Count, ...], Field(min_length=1, max_length=1000)], ...], Field(max_length=1000)
     ] = ()
+
+    @model_validator(mode="after")
+    def _check(self) -> AboutData:
+        total = sum(map(len, self.parts))
+        if total > MOST_PARTS:
+            raise ValueError(
+                f"{total:,} parts of classes, at most {MOST_PARTS:,}: use fewer condition.clusters"
+            )
+        return self
 
 
 class Scores(_Header):

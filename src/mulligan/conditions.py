@@ -12,8 +12,10 @@ import torch
 from torch import Tensor
 
 from mulligan.errors import UserError
+from mulligan.recipe import Conditioning
 
 Labels = npt.NDArray[np.int64]
+Parts = tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -27,8 +29,24 @@ class Conditions:
             are of one class, and only its parts differ.
     """
 
-    parts: tuple[tuple[int, ...], ...] = ()
+    parts: Parts = ()
     named: bool = True
+
+    @classmethod
+    def told_by(cls, table: Conditioning, classes: int, parts: Parts) -> Conditions:
+        """Return what networks were told by a recipe, of data with so many classes and such parts.
+
+        Raises:
+            ValueError: these do not fit each other.
+        """
+        if table.kind != "none" and table.labels and not parts:
+            parts = ((1,),) * classes  # a checkpoint from before there were parts
+        expected = 0 if table.kind == "none" else classes if table.labels else 1
+        if len(parts) != expected or (table.kind != "none" and not parts):
+            raise ValueError(f"it divides {len(parts)} classes, its recipe tells of {expected}")
+        if any(len(sizes) > max(1, table.clusters) for sizes in parts):
+            raise ValueError(f"it has more parts of a class than condition.clusters, {table.clusters}")
+        return cls(parts, table.labels)
 
     @property
     def total(self) -> int:

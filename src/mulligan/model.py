@@ -78,7 +78,11 @@ def load(source: str | Path, *, device: str = "cpu", group: Group | None = None)
     saved = checkpoint.read(path, prefixes=("generator.", "sampler."))
     shape = saved.meta.data.image_shape
     recipe = recipes.from_dict(saved.meta.recipe, f"{path}: its recipe")
-    conditions = Conditions(saved.meta.data.parts, recipe.condition.labels)
+    about = saved.meta.data
+    try:
+        conditions = Conditions.told_by(recipe.condition, len(about.class_names), about.parts)
+    except ValueError as error:
+        raise UserError(f"{path}: its header is wrong: {error}") from None
     with torch.device("meta"):  # nothing is allocated for what a header merely claims
         generator = build.generator(recipe, shape, conditions.total)
     try:

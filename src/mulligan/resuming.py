@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mulligan import checkpoint, distributed, runlog
 from mulligan import recipe as recipes
-from mulligan.checkpoint import Checkpoint
+from mulligan.checkpoint import AboutData, Checkpoint
 from mulligan.data.dataset import Dataset
 from mulligan.errors import UserError
 from mulligan.files import write_atomically
@@ -69,11 +69,8 @@ def resume(
         plan = prepare(
             recipe, data=data or about.source or "", size=about.size, seed=saved.meta.seed, device=device
         )
-        if plan.state.about_data.sha256 != about.sha256 and not accept_changes:
-            raise UserError(
-                f"{directory}: its data has changed: {about.name} had sha256 {about.sha256[:12]}…, "
-                f"now {plan.state.about_data.sha256[:12]}…: --accept-changes goes on all the same"
-            )
+        if (changed := changed_data(about, plan.state.about_data)) and not accept_changes:
+            raise UserError(f"{directory}: {changed}: --accept-changes goes on all the same")
         plan.state.restore(saved)
         plan = tuned(plan, precision or "auto", mode=None if precision else saved.meta.mode)
         if images is not None or recipe.stop.kind == "none":
@@ -87,6 +84,15 @@ def resume(
             raise UserError(f"{directory}: cannot be written: {error.strerror}") from None
         consoles = [*consoles, *([Callback(on_progress)] if on_progress else [])]
         return carry_out(plan, directory, consoles, should_stop)
+
+
+def changed_data(before: AboutData, now: AboutData) -> str:
+    """Say in what the data is not what a checkpoint knew; empty where it is."""
+    if before.sha256 != now.sha256:
+        return f"its data has changed: {before.name} had sha256 {before.sha256[:12]}…, now {now.sha256[:12]}…"
+    if before.parts and before.parts != now.parts:
+        return f"the groups that its networks were told of ({before.name} by k-means) come out otherwise now"
+    return ""
 
 
 def minutes_spent(run: Path) -> float:

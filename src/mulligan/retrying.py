@@ -12,6 +12,7 @@ from mulligan.checkpoint import Checkpoint
 from mulligan.data.dataset import Dataset
 from mulligan.errors import UserError
 from mulligan.loop import Progress
+from mulligan.resuming import changed_data
 from mulligan.training import Plan, Run, execute, prepare, tuned, with_budget
 from mulligan.watching import Callback, Console
 
@@ -68,7 +69,7 @@ def retry(
         source = data or about.source or ""
         return prepare(now, data=source, size=about.size, seed=saved.meta.seed, device=device)
 
-    plan, where = _rewound(begin, saved)
+    plan, where = _rewound(begin, saved, directory)
     if plan.state.images >= now.budget.images:
         raise UserError(
             f"{directory}: {where:,} images were seen there, the budget is {now.budget.images:,}: --images N"
@@ -99,10 +100,15 @@ def _chosen(run: Path, images: int | None) -> Path:
     return earlier[-1]
 
 
-def _rewound(begin: Callable[[], Plan], saved: Checkpoint) -> tuple[Plan, int]:
+def _rewound(begin: Callable[[], Plan], saved: Checkpoint, run: Path) -> tuple[Plan, int]:
     """Return a plan at the checkpoint's moment, and its images; at the start where its weights do not fit."""
     plan = begin()
+    before, now = saved.meta.data, plan.state.about_data
+    if before.sha256 != now.sha256:
+        raise UserError(f"{run}: {changed_data(before, now)}: a second shot is at the same")
     try:
+        if before.parts != now.parts:
+            raise UserError("told of other groups")
         plan.state.restore(saved)
     except UserError:
         return begin(), 0

@@ -72,7 +72,7 @@ class Sampler:
         from one part of it to another the way is straight.
         """
         wanted = self.labels(keys, [label] if self.conditions.classes else None)
-        z, y = self._latents(seed, 0)[:keys], self._told(wanted, keys, seed, 0)
+        z, y = self._corners(keys, seed, wanted)
         ways = [(i, (i + 1) % keys) for i in range(keys)]
         return self._walk(z, y, ways, torch.arange(between, dtype=torch.float64) / between)
 
@@ -81,9 +81,8 @@ class Sampler:
 
         A conditional generator keeps to one label in each walk, i mod K in walk i.
         """
-        z = torch.cat([self._latents(seed, chunk) for chunk in range(math.ceil(2 * n / CHUNK))])
         wanted = self.labels(n)
-        y = self._told(None if wanted is None else np.repeat(wanted, 2), 2 * n, seed, 0)
+        z, y = self._corners(2 * n, seed, None if wanted is None else np.repeat(wanted, 2))
         ways = [(2 * i, 2 * i + 1) for i in range(n)]
         drawn = self._walk(z, y, ways, torch.linspace(0, 1, steps, dtype=torch.float64))
         return drawn.reshape(n, steps, *drawn.shape[1:])
@@ -103,18 +102,31 @@ class Sampler:
         rng = torch.Generator().manual_seed(seeds.derive(seed, "sample", chunk))
         return build.latents(self.recipe.latent, CHUNK, rng, torch.float32)
 
+    def _corners(
+        self, n: int, seed: int, labels: npt.NDArray[np.int64] | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return the latents of images 0..n-1, and what G is told of them, ``[n, total]``."""
+        chunks = range(math.ceil(n / CHUNK))
+        z = torch.cat([self._latents(seed, chunk) for chunk in chunks])[:n]
+        told = []
+        for chunk in chunks:
+            some = None if labels is None else labels[chunk * CHUNK : (chunk + 1) * CHUNK]
+            y = self._told(some, min(CHUNK, n - chunk * CHUNK), seed, chunk)
+            if y is not None:
+                told.append(one_hot(y, self.conditions.total).float())
+        return z, torch.cat(told) if told else None
+
     def _told(self, labels: npt.NDArray[np.int64] | None, n: int, seed: int, chunk: int) -> Tensor | None:
         rng = torch.Generator().manual_seed(seeds.derive(seed, "part", chunk))
         return self.conditions.told(labels, n, rng)
 
     def _walk(self, z: Tensor, y: Tensor | None, ways: list[tuple[int, int]], t: Tensor) -> Images:
-        """Walk each way, from one row of z and y to another: uint8 ``[ways * t, C, H, W]``."""
+        """Walk each way, from one row of z and of y to another: uint8 ``[ways * t, C, H, W]``."""
         spherical = self.recipe.latent.law == "normal"
         z = z.double()
         path = torch.stack([_between(z[a], z[b], s, spherical=spherical) for a, b in ways for s in t]).float()
         if y is not None:
-            hot = one_hot(y, self.conditions.total).double()
-            y = torch.stack([torch.lerp(hot[a], hot[b], s) for a, b in ways for s in t]).float()
+            y = torch.stack([torch.lerp(y[a], y[b], s.float()) for a, b in ways for s in t])
         return self._render_all(path, y)
 
     def _render_all(self, z: Tensor, y: Tensor | None) -> Images:

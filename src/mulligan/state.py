@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -224,6 +225,18 @@ def begin(
     _check_batches(recipe, len(images))
     if group:
         _check_parts(recipe, len(images), group.world)
+    describe = partial(
+        checkpoint.about_data,
+        name=dataset.name,
+        source=source,
+        size=size,
+        sha256=dataset.sha256,
+        images=len(images),
+        image_shape=dataset.image_shape,
+        class_names=dataset.class_names,
+    )
+    describe()  # what cannot be, nor be built, is refused before all images are looked at
+    build.check_size(recipe, dataset.image_shape, dataset.classes if recipe.condition.labels else 1)
     told, parts = _conditions(recipe, dataset, held_out)
     labels = None if told is None else torch.from_numpy(told).to(device)
     gan = build.gan(
@@ -243,24 +256,15 @@ def begin(
         group=group,
         stream=Stream(recipe, images, labels, seed, "train", dtype, group),
         probe=Stream(recipe, images, labels, seed, "probe", dtype),
-        about_data=checkpoint.about_data(
-            name=dataset.name,
-            source=source,
-            size=size,
-            sha256=dataset.sha256,
-            images=len(images),
-            image_shape=dataset.image_shape,
-            class_names=dataset.class_names,
-            parts=parts,
-        ),
+        about_data=describe(parts=parts),
     )
 
 
 def _conditions(recipe: Recipe, dataset: Dataset, held_out: int) -> tuple[Labels | None, Parts]:
     """Return what the networks are told of each image, int64 ``[N]`` or None, and the parts it is one of."""
     table = recipe.condition
-    if table.kind == "none" or (table.labels and dataset.labels is None):
-        return None, ()  # of what is missing, build says so
+    if table.kind == "none":
+        return None, ()
     labels = dataset.labels[held_out:] if dataset.labels is not None and table.labels else None
     return divide(dataset.images[held_out:], labels, dataset.classes, table.clusters)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import mulligan
-from mulligan import data, scorecard
+from mulligan import data, runlog, scorecard
 from mulligan.data import synth
 from mulligan.files import user_cache
 
@@ -52,7 +52,26 @@ def test_it_is_drawn_where_nothing_can_be_kept(tmp_path: Path) -> None:
     assert len(data.load("mnist-synth")) == 1000
 
 
+def test_a_full_disk_costs_only_the_next_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("mulligan.data.npz.write_atomically", full)
+    assert len(data.load("mnist-synth")) == 1000
+    assert not kept()
+
+
+def test_in_another_size_it_is_judged_as_any_other_set(tmp_path: Path) -> None:
+    run = mulligan.train(
+        "mlp-relu", data="mnist-synth", size=16, steps=2, out=tmp_path / "run", overrides=("card.every=128",)
+    )
+    assert run.steps == 2
+    (row,) = [row for row in runlog.rows(run.directory) if "card" in row][-1:]
+    assert row["card"]["judge"] != "mnist-cnn"
+
+
 def test_a_tutorial_trains_on_it_and_is_judged_as_mnist(tmp_path: Path) -> None:
     run = mulligan.train("mlp-relu", data="mnist-synth", steps=2, out=tmp_path / "run")
     card = mulligan.evaluate(run.directory, n=256)
     assert card.reference == "mnist"
+    assert "mnist-synth" in card.absent["memorisation"]

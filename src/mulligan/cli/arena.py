@@ -101,7 +101,7 @@ def _check_reference(data: str, reference: str | None) -> None:
 
     dataset = data_room.load(data)
     if reference is None:
-        scorecard.suited(dataset.name, dataset.sha256)
+        scorecard.suited(dataset.name, dataset.sha256, dataset.image_shape)
     elif reference not in data_room.DATASETS:
         scorecard.find(reference)
 

@@ -126,7 +126,7 @@ def _load_auto(split: str, fetch_missing: bool, progress: Progress | None) -> Da
                 reason = "fetching it failed"
     note = (
         f"MNIST is not here and {reason}, so auto chose mnist-synth: digits that the generator in the "
-        "package drew, nearly as good to learn from (`mulligan data fetch mnist` gets MNIST)."
+        "package drew (`mulligan data fetch mnist` gets MNIST)."
     )
     return replace(_draw_synth(split, progress), note=note)
 

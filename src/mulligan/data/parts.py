@@ -15,7 +15,7 @@ Parts = tuple[tuple[int, ...], ...]
 
 SIDE = 16  # pixels a side that images are looked at
 POINTS = 65_535  # into so many steps the range of points is divided
-FEWEST = 50  # images to a part, or it is too small to be learned
+FEWEST = 50  # images to a part on average, or parts are too small to be learned
 FITTED = 20_000  # images of a class that centres are fitted to
 ROUNDS = 20
 PIXELS = 1 << 23  # read at a time, so that a set that is mapped from a file stays there
@@ -35,7 +35,8 @@ def divide(images: Images, labels: Labels | None, classes: int, parts: int) -> t
         images: uint8 ``[N, C, H, W]``; of points in a plane, float32.
         labels: int64 ``[N]``, or None.
         classes: K, of which some may have no image here.
-        parts: Into how many a class is divided at most; into fewer where each would have under 50 images.
+        parts: Into how many a class is divided at most; into fewer where they would have under 50 images,
+            on average.
 
     Returns:
         For each image its part, int64 ``[N]``, the parts of class 0 first; and for each class (for the

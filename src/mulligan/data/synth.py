@@ -56,7 +56,7 @@ def _drawn(path: Path, split: str, progress: Progress | None) -> Dataset:
         if progress:
             progress(sum(map(len, chunks)), n)
     images = np.concatenate(chunks)
-    with contextlib.suppress(OSError):  # what cannot be kept is drawn again next time
+    with contextlib.suppress(OSError, UserError):  # what cannot be kept is drawn again next time
         path.parent.mkdir(parents=True, exist_ok=True)
         write_npz(path, images, labels)
     return Dataset(NAME, images, labels, tuple("0123456789"))

@@ -20,7 +20,7 @@ from mulligan.model import Model
 from mulligan.scorecard import measure, toys, warnings
 from mulligan.scorecard.card import Metric, NearCopies, Scorecard, warn_of_copies, warn_of_missing
 from mulligan.scorecard.inception import inception_distances
-from mulligan.scorecard.reference import SHIPPED, Reference, find, profile
+from mulligan.scorecard.reference import SHIPPED, STANDS_FOR, Reference, find, profile
 from mulligan.scorecard.source import Samples, as_shape, read
 from mulligan.scorecard.transfer import learn_from
 
@@ -122,7 +122,11 @@ def judge(
     judged = reference.evaluator.judge(images, device, group)
     found = measure.compare(judged, reference, seed)
     absent: dict[str, str] = {}
-    copies = _remember(images, reference, found, absent)
+    copies = None
+    if samples.model and samples.data in STANDS_FOR:
+        absent["memorisation"] = f"trained on {samples.data}, not on the images of this reference"
+    else:
+        copies = _remember(images, reference, found, absent)
     asked = _asked_labels(samples, judged, found)
     if thorough:
         _train_on(images, asked, reference, found, absent)
@@ -196,7 +200,7 @@ def _is_toy(name: str) -> bool:
     return name in toys.PLANES or name == toys.STACKED
 
 
-def suited(data: str, sha256: str) -> str:
+def suited(data: str, sha256: str, image_shape: tuple[int, int, int]) -> str:
     """Return the reference in the package for a set that a generator was trained on.
 
     Raises:
@@ -204,7 +208,7 @@ def suited(data: str, sha256: str) -> str:
     """
     if _is_toy(data) or data in SHIPPED:
         return data
-    if find("mnist").suits(data, sha256):
+    if find("mnist").suits(data, sha256, image_shape):
         return "mnist"
     raise UserError(
         f"trained on {data}: `mulligan reference {data} --out FOLDER` makes what it can be judged by, "
@@ -217,7 +221,8 @@ def _chosen(samples: Samples, source: str | Path) -> str:
     if samples.model is None:
         return samples.data if _is_toy(samples.data) else "mnist"
     try:
-        return suited(samples.data, samples.model.about.data.sha256)
+        about = samples.model.about.data
+        return suited(samples.data, about.sha256, about.image_shape)
     except UserError as error:
         raise UserError(f"{source}: {error}") from None
 

@@ -15,9 +15,9 @@ POINTS = 2500
 class Light:
     """Draws a few thousand images of a run's generator and measures them.
 
-    Always the same latents: what changes from card to card is the generator. MNIST is judged by
-    the evaluator in the package; anything else by the fallback, a network with random weights,
-    against a third of the run's own images.
+    Always the same latents: what changes from card to card is the generator. MNIST, and what stands in
+    for it, is judged by the evaluator in the package; anything else by the fallback, a network with
+    random weights, against a third of the run's own images.
     """
 
     def __init__(self, dataset: Dataset) -> None:
@@ -48,9 +48,9 @@ class Light:
 
 
 def _suited(dataset: Dataset, n: int) -> Reference:
-    """Return the package's reference for MNIST, and one made on the spot for anything else."""
+    """Return the package's reference where it suits, and one made on the spot for anything else."""
     shipped = find("mnist")
-    if shipped.suits(dataset.name, dataset.sha256):
+    if shipped.suits(dataset.name, dataset.sha256, dataset.image_shape):
         return shipped
     training, test = building.split(dataset, seed=0, most=max(n, MOST))
     return building.compare_real(

@@ -99,9 +99,10 @@ class Reference:
         """Is this the reference of just that training set?"""
         return sha256 == self.about.training_sha256
 
-    def suits(self, data: str, sha256: str) -> bool:
+    def suits(self, data: str, sha256: str, image_shape: tuple[int, int, int]) -> bool:
         """Is this what a generator that was trained on such data is judged by?"""
-        return self.matches(sha256) or STANDS_FOR.get(data) == self.about.name
+        stands_for = STANDS_FOR.get(data) == self.about.name
+        return self.matches(sha256) or (stands_for and image_shape == self.evaluator.about.image_shape)
 
     def training(self) -> Dataset:
         """Load the images that memorisation is measured against; nothing is fetched.
