@@ -64,16 +64,16 @@ def distance(run: State, samples: int, device: str) -> float:
     return measure.compare_lightly(judged, reference)["frechet"].value / floor
 
 
-def row(found: dict[str, list[float]], images: int, where: str) -> str:
+def row(kept: list[dict[str, float]], images: int, where: str) -> str:
     """Return the table's row: whether the bar is passed, and in how many seconds."""
-    distances, seconds = found["floors"], found["seconds"]
-    n = len(distances)
+    distances, seconds = [run["floors"] for run in kept], [run["seconds"] for run in kept]
+    n = len(kept)
     p = float(stats.ttest_1samp(distances, FLOORS, alternative="less").pvalue) if n > 1 else 1.0
     spread = stats.t.ppf(0.975, n - 1) * statistics.stdev(seconds) / n**0.5 if n > 1 else 0.0
     cells = [
         where,
         f"{statistics.mean(seconds):.1f} ± {spread:.1f}",
-        f"{statistics.mean(found['compiling']):.0f}",
+        f"{statistics.mean(run['compiling'] for run in kept):.0f}",
         f"{images:,}",
         str(n),
         f"{statistics.mean(distances):.1f}",
@@ -96,37 +96,49 @@ def main() -> None:
     )
     parser.add_argument("recipe")
     parser.add_argument("--images", type=int, required=True)
+    parser.add_argument(
+        "--further", type=int, default=0, help="go on to so many images, to see that none fails"
+    )
+    parser.add_argument("--first", type=int, default=0, help="seed; the table is of all that are kept")
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--mode", choices=["exact", "bf16", "bf16-compiled"], default="bf16-compiled")
     parser.add_argument("--samples", type=int, default=10_000, help="images judged")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--out", type=Path, default=Path("speedrun.json"), help="found seeds are kept there")
+    parser.add_argument("--out", type=Path, default=Path("speedrun"), help="a folder, where seeds are kept")
     options = parser.parse_args()
     precision, _, compiled = options.mode.partition("-")
     mode = Mode(precision, compiled=bool(compiled))
     dataset = data.load("mnist")
-    found: dict[str, list[float]] = {"floors": [], "seconds": [], "compiling": []}
-    apart = ("seeds", "out")
+    apart = ("seeds", "first", "out")
     what = {key: value for key, value in vars(options).items() if key not in apart} | {"commit": commit()}
-    if options.out.exists():
-        kept = json.loads(options.out.read_text("utf-8"))
-        if kept["what"] != what:
-            sys.exit(f"{options.out}: is of {kept['what']}, not of {what}: name another file")
-        found = kept["found"]
-    for seed in range(len(found["floors"]), options.seeds):
+    options.out.mkdir(parents=True, exist_ok=True)
+    for seed in range(options.first, options.first + options.seeds):
+        path = options.out / f"{seed}.json"
+        if path.exists():
+            continue
         run, seconds, compiling = train(
             options.recipe, options.set, dataset, options.images, seed, mode, options.device
         )
-        for key, value in zip(
-            found, (distance(run, options.samples, options.device), seconds, compiling), strict=True
-        ):
-            found[key].append(value)
-        options.out.write_text(json.dumps({"what": what, "found": found}), "utf-8")
-        print(f"seed {seed}: {found['floors'][-1]:.1f} floors after {seconds:.1f} s", file=sys.stderr)
+        found = {"floors": distance(run, options.samples, options.device)}
+        found |= {"seconds": seconds, "compiling": compiling}
+        while run.images < options.further:
+            run.advance()
+        if options.further:
+            found["further"] = distance(run, options.samples, options.device)
+        path.write_text(json.dumps({"what": what, "found": found}), "utf-8")
+        print(f"seed {seed}: {found}", file=sys.stderr)
+    rows = [json.loads(path.read_text("utf-8")) for path in sorted(options.out.glob("*.json"))]
+    if other := next((each["what"] for each in rows if each["what"] != what), None):
+        sys.exit(f"{options.out}: holds seeds of {other}, not of {what}: name another folder")
+    kept = [each["found"] for each in rows]
     threads = f"{torch.get_num_threads()} of {os.cpu_count()} cores, {hardware.cpu_name()}"
     where = torch.cuda.get_device_name() if options.device.startswith("cuda") else threads
-    print("\n".join([*HEAD, row(found, options.images, where)]))
+    print("\n".join([*HEAD, row(kept, options.images, where)]))
+    if options.further:
+        later = [run["further"] for run in kept]
+        mean, worst = statistics.mean(later), max(later)
+        print(f"\nAfter {options.further:,} images: {mean:.1f} floors, worst {worst:.1f}.")
     print(
         f"\n`python {' '.join(sys.argv)}`, commit {commit()}, PyTorch {torch.__version__}, "
         f"Python {platform.python_version()}."

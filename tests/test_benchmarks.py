@@ -56,15 +56,23 @@ def test_modes(tmp_path: Path) -> None:
 
 @pytest.mark.mnist
 def test_speedrun(tmp_path: Path) -> None:
-    short = ("--images=64", "--seeds=2", "--mode=exact", "--samples=2048", f"--out={tmp_path}/kept.json")
+    short = (
+        "--images=64",
+        "--seeds=2",
+        "--mode=exact",
+        "--samples=2048",
+        "--further=96",
+        f"--out={tmp_path}",
+    )
     table = benchmark(
         "speedrun.py", "swift", *short, "--set=generator.width=2", "--set=discriminator.width=2"
     )
     assert "| 64 | 2 |" in table
     assert "not passed" in table
+    assert "After 96 images: " in table
     with pytest.raises(subprocess.CalledProcessError) as refused:  # its seeds are of another run
         benchmark("speedrun.py", "swift", *short, "--set=generator.width=4")
-    assert "name another file" in refused.value.stderr
+    assert "name another folder" in refused.value.stderr
 
 
 def test_quality_page() -> None:
