@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import mulligan
 from mulligan import checkpoint, runlog
@@ -165,4 +167,39 @@ def test_no_runs_is_an_error(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert command("runs", folder) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_two_runs_side_by_side(parent: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = mulligan.retry(
+        parent,
+        from_images=256,
+        overrides=("optimizer.generator.lr=1e-4", "card.every=128", "card.n=256"),
+        out=tmp_path / "new",
+    )
+    capsys.readouterr()
+    picture = tmp_path / "compared.png"
+    assert command("compare", str(parent), str(run.directory), "--out", str(picture)) == 0
+    said = capsys.readouterr().out
+    assert "optimizer.generator.lr was 0.001, is 0.0001" in said
+    assert re.search(r"Fréchet distance at 384 +– +[\d.]+", said)
+    assert f"new is a second shot of {parent} at 256 images" in said
+    with Image.open(picture) as drawn:
+        assert min(drawn.size) > 500
+    assert command("compare", str(parent), str(parent)) == 0
+    assert "their recipes are the same" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments", [["PARENT", "missing"], ["PARENT", "."], ["PARENT", "PARENT", "--out", "x.pdf"]]
+)
+def test_what_cannot_be_compared(
+    arguments: list[str],
+    parent: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert command("compare", *(str(parent) if word == "PARENT" else word for word in arguments)) == 2
     assert capsys.readouterr().err.count("\n") == 1

@@ -1,0 +1,88 @@
+"""Two runs side by side: what was changed between them, and what became of it."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+from mulligan import recipe as recipes
+from mulligan import runlog
+from mulligan.errors import UserError
+from mulligan.files import write_atomically
+from mulligan.runlog import Row
+
+
+def lines(a: Path, b: Path) -> Iterator[str]:
+    """Say in lines how two runs differ: recipes, data, and light scorecards after as many images.
+
+    Raises:
+        UserError: one of them is no run, or is damaged.
+    """
+    recipe_a, recipe_b = (recipes.read(run / runlog.RECIPE) for run in (a, b))
+    data = [runlog.data_name(run) for run in (a, b)]
+    rows = [_rows(run) for run in (a, b)]
+    table = [["", a.name, b.name], ["recipe", recipe_a.name, recipe_b.name], ["data", *data]]
+    table.append(["images", *(f"{some[-1]['images']:,}" if some else "0" for some in rows)])
+    cards = [{row["images"]: row["card"]["frechet"] for row in some if _has_card(row)} for some in rows]
+    for images in sorted(cards[0].keys() | cards[1].keys()):
+        values = [f"{of[images]:.3g}" if images in of else "–" for of in cards]
+        table.append([f"Fréchet distance at {images:,}", *values])
+    widths = [max(len(row[i]) for row in table) for i in range(3)]
+    for row in table:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+    yield ""
+    for run in (a, b):
+        if parent := runlog.parent(run):
+            yield f"{run.name} is a second shot of {parent.run} at {parent.images:,} images"
+    changed = recipes.differences(recipe_a, recipe_b)
+    yield from changed or ["their recipes are the same"]
+
+
+def draw(path: Path, a: Path, b: Path) -> None:
+    """Draw both runs' curves over images seen, and their grids, as a PNG.
+
+    Raises:
+        UserError: matplotlib is not installed, or one of them is no run.
+    """
+    try:
+        import matplotlib
+
+        matplotlib.use("Agg")
+        from matplotlib import pyplot
+        from matplotlib.ticker import MaxNLocator
+    except ImportError:
+        raise UserError("the picture needs an extra package: pip install 'mulligan[plot]'") from None
+    figure, axes = pyplot.subplots(2, 2, figsize=(10, 9), dpi=110, layout="constrained")
+    for column, run in enumerate((a, b)):
+        rows = _rows(run)
+        cards = [row for row in rows if _has_card(row)]
+        logged = [row for row in rows if "d_loss" in row]
+        axes[0, 0].plot(
+            [row["images"] for row in cards], [row["card"]["frechet"] for row in cards], label=run.name
+        )
+        images, colour = [row["images"] for row in logged], f"C{column}"
+        axes[0, 1].plot(images, [row["d_loss"] for row in logged], color=colour, label=f"D, {run.name}")
+        axes[0, 1].plot(images, [row["g_loss"] for row in logged], color=colour, linestyle=":", label="G")
+        axes[1, column].set(title=run.name, xticks=[], yticks=[])
+        if (run / runlog.GRID).is_file():
+            axes[1, column].imshow(pyplot.imread(run / runlog.GRID), cmap="gray")
+    axes[0, 0].set(title="Fréchet distance, light scorecards", xlabel="images seen", yscale="log")
+    axes[0, 1].set(title="losses", xlabel="images seen")
+    for plot in axes[0]:
+        plot.legend(fontsize=8)
+        plot.grid(alpha=0.3)
+        plot.xaxis.set_major_locator(MaxNLocator(4))
+        plot.xaxis.set_major_formatter("{x:,.0f}")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    pyplot.close(figure)
+    write_atomically(path, buffer.getvalue())
+
+
+def _rows(run: Path) -> list[Row]:
+    return runlog.rows(run) if (run / runlog.LOG).exists() else []
+
+
+def _has_card(row: Row) -> bool:
+    return "frechet" in row.get("card", {})

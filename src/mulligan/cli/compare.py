@@ -1,0 +1,30 @@
+"""``mulligan compare``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="DIR", help="A run directory.", show_default=False)],
+    second: Annotated[Path, typer.Argument(metavar="DIR", help="Another.", show_default=False)],
+    out: Annotated[
+        Path | None, typer.Option(help="Also draw curves and grids: FILE.png (needs mulligan[plot]).")
+    ] = None,
+) -> None:
+    """Hold two runs side by side: what was changed between them, and what became of it."""
+    from mulligan.arena import pair
+    from mulligan.errors import UserError
+
+    if out is not None and out.suffix.lower() != ".png":
+        raise UserError(f"--out {out}: expected FILE.png")
+    for line in list(pair.lines(first, second)):
+        print(line)
+    if out is not None:
+        try:
+            pair.draw(out, first, second)
+        except OSError as error:
+            raise UserError(f"--out {out}: cannot be written: {error.strerror or error}") from None
