@@ -1,6 +1,6 @@
 """Make the file of a generator that comes with the package, and the card beside it.
 
-    mulligan train swift-class --data mnist --minutes 20 --out runs/ship
+    mulligan train grand-class --data mnist --out runs/ship
     python scripts/ship.py runs/ship mnist
 
 Weights are halved in width, and the card's figures are those of the halved ones, by `mulligan evaluate`.
@@ -23,7 +23,7 @@ A conditional generator of handwritten digits, 1×28×28: `mulligan generate {na
 
 - **Data**: {data}, {images:,} training images, SHA-256 {sha256}.
 - **Training**: recipe `{recipe}`, seed {seed}, {seen:,} images in {updates:,} updates,
-  {minutes:.1f} minutes on {machine}, computed in {mode}.
+  {minutes:.1f} minutes on {machine}, PyTorch {torch}, computed in {mode}.
   `mulligan train {recipe} --data mnist --images {seen} --seed {seed}` does it again.
 - **Weights**: {weights:,}, float16. Only the averaged generator is here, without the discriminator.
 
@@ -66,7 +66,8 @@ def main() -> None:
         seen=meta.images,
         updates=meta.steps,
         minutes=meta.seconds / 60,
-        machine=f"{machine['cores']} cores of {machine['cpu']}, PyTorch {machine['torch']}",
+        machine=f"{machine['threads']} of {machine['cores']} cores, {machine['cpu']}",
+        torch=machine["torch"],
         mode=meta.mode,
         weights=sum(value.numel() for value in weights.values()),
         table="\n".join(card.lines()),
