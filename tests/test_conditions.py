@@ -106,6 +106,12 @@ def test_what_is_told_of_an_image_does_not_depend_on_how_many_there_are() -> Non
         assert torch.equal(few, many[:n])
 
 
+def test_what_is_told_can_be_said() -> None:
+    assert str(Conditions(((1,), (1,)))) == "2 classes"
+    assert str(Conditions(((1, 2), (1,)))) == "2 classes, in 3 groups of look-alikes"
+    assert str(Conditions(((1, 2),), named=False)) == "2 groups of look-alikes"
+
+
 def test_a_class_without_an_image_can_still_be_asked_for() -> None:
     told = Conditions(((4, 4), (0,))).told(np.array([1, 1]), 2, rng())
     assert told is not None

@@ -58,6 +58,14 @@ class Conditions:
         """How many classes a caller may choose from."""
         return len(self.parts) if self.named else 0
 
+    def __str__(self) -> str:
+        """Say in a few words what networks are told."""
+        groups = f"{self.total:,} groups of look-alikes"
+        if not self.named:
+            return groups
+        classes = f"{self.classes:,} classes"
+        return f"{classes}, in {groups}" if self.total > self.classes else classes
+
     def labels(self, n: int, labels: Sequence[int] | None = None) -> Labels | None:
         """Return the classes of images 0..n-1, int64 ``[n]``; None where there are none to choose from.
 

@@ -143,8 +143,12 @@ class State:
     def sampler(self) -> Sampler:
         """Return a sampler of the generator as it is now, averaged if the recipe asks for it."""
         generator = self.ema.generator if self.ema else self.gan.generator
-        conditions = Conditions(self.about_data.parts, self.recipe.condition.labels)
-        return Sampler(for_sampling(generator, self.recipe, conditions), self.recipe, conditions)
+        return Sampler(for_sampling(generator, self.recipe, self.conditions), self.recipe, self.conditions)
+
+    @property
+    def conditions(self) -> Conditions:
+        """What the networks are told of."""
+        return Conditions(self.about_data.parts, self.recipe.condition.labels)
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything that must be saved to go on bit for bit, and to sample without going on."""

@@ -33,6 +33,7 @@ def describe(state: State, note: str, forecast: Forecast | None = None) -> str:
         f"recipe:  {recipe.name}, {recipe.title}" if recipe.title else f"recipe:  {recipe.name}",
         f"data:    {about.name}, {about.images:,} images of {colours}×{height}×{width}",
         f"size:    generator {weights[0]:,} weights, discriminator {weights[1]:,}",
+        *([f"told of: {state.conditions}"] if about.parts else []),
         f"budget:  {budget}, in batches of {recipe.data.batch}",
         f"device:  {state.device}, {state.mode}, seed {state.seed}",
     ]

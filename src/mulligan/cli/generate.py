@@ -75,5 +75,8 @@ def info(source: Source) -> None:
         "generator": f"{recipe.generator.kind}, {weights:,} weights",
         "objective": recipe.objective.kind,
     }
+    if loaded.sampler.conditions.parts:
+        asked = "; --labels asks for one" if loaded.sampler.conditions.classes else ""
+        lines["told of"] = f"{loaded.sampler.conditions}{asked}"
     for name, value in lines.items():
         print(f"{name + ':':<12} {printable(value)}")
