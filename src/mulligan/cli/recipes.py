@@ -9,7 +9,18 @@ import typer
 if TYPE_CHECKING:
     from mulligan.recipe import Curve, DiscriminatorTable, GeneratorTable, Norm, Recipe
 
-COLUMNS = ("recipe", "z", "generator", "discriminator", "objective", "update", "batch", "lr", "images")
+COLUMNS = (
+    "recipe",
+    "z",
+    "generator",
+    "discriminator",
+    "told of",
+    "objective",
+    "update",
+    "batch",
+    "lr",
+    "images",
+)
 
 app = typer.Typer(help="Compare the recipes; print one to save, edit and train.", rich_markup_mode=None)
 
@@ -44,12 +55,21 @@ def _row(recipe: Recipe) -> tuple[str, ...]:
         f"{law.size} normal" if law.law == "normal" else f"{law.size} [{law.low:g}, {law.high:g})",
         _network(recipe.generator),
         _network(recipe.discriminator),
+        _told(recipe),
         recipe.objective.kind + smoothed,
         f"{recipe.step.order}, {recipe.step.noise} z",
         str(recipe.data.batch),
         " / ".join(sorted(rates)),
         f"{recipe.budget.images:,}",
     )
+
+
+def _told(recipe: Recipe) -> str:
+    table = recipe.condition
+    if table.kind == "none":
+        return ""
+    groups = f"{table.clusters} groups" if table.clusters else ""
+    return " in ".join(filter(None, ("classes" if table.labels else "", groups)))
 
 
 def _rate(lr: float | Curve) -> str:
