@@ -148,6 +148,12 @@ def page(kept: list[dict[str, Any]]) -> str:
     for row in kept:
         by_name[row["name"]].append(row)
     lines = [
+        "# How good, after how many seconds",
+        "",
+        "At seconds: Fréchet distances of light scorecards of 2,048 images (real digits: 0.055), between",
+        "two of them by interpolation. In the second table: of 10,000 images, at the end. Means over",
+        "seeds ± half the 95 % interval.",
+        "",
         "| | seeds | threads | images/s | " + " | ".join(f"{mark} s" for mark in MARKS) + " |",
         "|---|--:|--:|--:|" + "--:|" * len(MARKS),
     ]
@@ -217,12 +223,13 @@ def figure(kept: list[dict[str, Any]], path: Path) -> None:
         colour = colours.setdefault(row["name"], f"C{len(colours) % 10}")
         seconds, distances = [p[0] for p in row["curve"]], [p[2] for p in row["curve"]]
         axes.plot(seconds, distances, color=colour, label=label, linewidth=1.2, alpha=0.8)
-    axes.axhline(REAL, color="black", linestyle=":", linewidth=1)
-    axes.text(axes.get_xlim()[0], REAL, " real images", va="bottom", fontsize=8)
-    axes.set(
-        xscale="log", yscale="log", xlabel="seconds of training", ylabel="Fréchet distance, 2,048 images"
-    )
-    axes.legend(fontsize=8, frameon=False)
+    axes.set(xscale="log", yscale="log", xlabel="seconds of training", ylabel="Fréchet distance")
+    axes.axhline(REAL, color="black", linestyle=":", linewidth=1, label="real images, 2,048 of them")
+    ticks = [15, 30, 60, 120, 300, 600, 1800, 3600]
+    axes.set_xticks(ticks, [str(tick) for tick in ticks])
+    axes.minorticks_off()
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
     figure.savefig(path, dpi=110)
 
 
