@@ -258,7 +258,7 @@ def test_a_place_that_cannot_be_written(out: str, tmp_path: Path, capsys: pytest
         (("train", "./mlp-relu.tmol.toml"), ""),
         (("train", "--stesp", "3"), "--steps"),
         (("train", "--data", "digist"), "'digits'"),
-        (("train", "--data", "digits", "--set", "generator.hiden=[3]"), "'hidden'"),
+        (("train", "mlp-relu", "--data", "digits", "--set", "generator.hiden=[3]"), "'hidden'"),
         (("train", "--data", "digits", "--set", "objective.kind=minmax"), "'minimax'"),
         (("train", "--data", "digits", "--set", "=3"), "--set '=3'"),
         (("train", "--data", "digits", "--set", "title=\udcff"), r"--set 'title=\udcff'"),

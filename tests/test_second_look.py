@@ -56,9 +56,10 @@ def test_what_auto_chose_is_recorded_and_a_path_wherever_one_stands(
     monkeypatch.delenv("MULLIGAN_DATA", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr("mulligan.data.reachable", lambda *_: False)
+    monkeypatch.setattr("mulligan.data.synth.SIZES", {"train": 300, "test": 100})
     monkeypatch.chdir(tmp_path)
     run = mulligan.train("mlp-relu", data="auto", steps=1, out="auto")
-    assert run.model().about.data.source == "digits"
+    assert run.model().about.data.source == "mnist-synth"
     assert command("generate", "auto", "-n", 40, "--out", "some.npz") == 0
     run = mulligan.train("mlp-relu", data="some.npz", steps=1, out="own", overrides=("data.batch=20",))
     monkeypatch.chdir("/")
