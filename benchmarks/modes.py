@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import sys
 import tempfile
 import time
@@ -21,11 +20,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy import stats
+from quality import described
 from speed import commit
 
 import mulligan
 from mulligan import data, hardware, scorecard
+from mulligan.arena.results import interval
 
 FIGURES = Path(__file__).parent.parent / "docs" / "figures"
 RECIPES = {"ring-8": "points", "grid-25": "points", "stacked-mnist": "swift"}
@@ -53,14 +53,14 @@ def train(name: str, seed: int, minutes: float | None, overrides: list[str], out
             (out / "stacked-mnist.png").write_bytes((run / "grid.png").read_bytes())
         else:
             np.save(out / f"{name}-{seed}.npy", model.sample(20_000, seed=1).reshape(-1, 2))
-    values = {key: metric.value for key, metric in card.metrics.items()}
-    floors = {key: metric.floor for key, metric in card.metrics.items()}
-    return {"seconds": seconds, "images": model.about.images, "card": values, "floors": floors}
+    return {"seconds": seconds, "images": model.about.images, **described(card)}
 
 
 def page(kept: list[dict[str, Any]]) -> str:
     """Return a table, a line a set."""
     lines = [
+        "# Modes",
+        "",
         "| set | seeds | seconds | images | all modes | high-quality share | reverse KL | real: share, KL |",
         "|---|--:|--:|--:|--:|--:|--:|--:|",
     ]
@@ -73,22 +73,22 @@ def page(kept: list[dict[str, Any]]) -> str:
         kl = "mode_kl" if name == "stacked-mnist" else "reverse_kl"
         floor = rows[0]["floors"]
         lines.append(
-            f"| {name} | {len(rows)} | {interval([r['seconds'] for r in rows])} | {rows[0]['images']:,} "
-            f"| {whole} of {len(rows)} | {interval([r['card'].get('high_quality') for r in rows])} "
-            f"| {interval([r['card'].get(kl) for r in rows])} "
-            f"| {interval([floor.get('high_quality')])}, {interval([floor.get(kl)])} |"
+            f"| {name} | {len(rows)} | {shown([r['seconds'] for r in rows])} | {rows[0]['images']:,} "
+            f"| {whole} of {len(rows)} | {shown([r['card'].get('high_quality') for r in rows])} "
+            f"| {shown([r['card'].get(kl) for r in rows])} "
+            f"| {shown([floor.get('high_quality')])}, {shown([floor.get(kl)])} |"
         )
     made = sorted({f"`{row['command']}`, commit {row['commit']}, {row['machine']}" for row in kept})
     return "\n".join([*lines, "", "Made by:", "", *(f"- {line}" for line in made), ""])
 
 
-def interval(values: list[float | None]) -> str:
-    """Return a mean and half its 95 % interval (Student's t)."""
+def shown(values: list[float | None]) -> str:
+    """Return a mean and half its 95 % interval."""
     known = [value for value in values if value is not None]
-    if len(known) < 2:
-        return f"{known[0]:.4g}" if known else "–"
-    half = stats.t.ppf(0.975, len(known) - 1) * statistics.stdev(known) / len(known) ** 0.5
-    return f"{statistics.mean(known):.4g} ± {half:.2g}"
+    if not known:
+        return "–"
+    mean, half = interval(known)
+    return f"{mean:.4g}" if half is None else f"{mean:.4g} ± {half:.2g}"
 
 
 def figure(out: Path, path: Path) -> None:

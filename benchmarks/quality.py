@@ -1,6 +1,6 @@
 """How good digits are after how many seconds: ours, the tutorials', and another project's DCGAN beside them.
 
-    python benchmarks/quality.py run swift --seeds 5 --minutes 10 [--set KEY=VALUE …] [--threads 1]
+    python benchmarks/quality.py run swift --seeds 5 --minutes 10 [--set KEY=VALUE …]
     python benchmarks/quality.py peer PATH/TO/PyTorch-GAN/implementations/dcgan/dcgan.py --minutes 10
     python benchmarks/quality.py page
 
@@ -28,16 +28,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy import stats
 from speed import commit
 
 import mulligan
 from mulligan import data, hardware, scorecard
+from mulligan.arena.results import interval
 from mulligan.data.resize import resize_images
 from mulligan.scorecard import measure
 
-ROOT = Path(__file__).parent.parent
-FIGURES = ROOT / "docs" / "figures"
+FIGURES = Path(__file__).parent.parent / "docs" / "figures"
 MARKS = (60, 120, 300, 600)  # seconds
 
 
@@ -203,10 +202,8 @@ def mean(values: list[float | None]) -> str:
     known = [value for value in values if value is not None]
     if not known:
         return "–"
-    if len(known) == 1:
-        return f"{known[0]:.3g}"
-    half = stats.t.ppf(0.975, len(known) - 1) * statistics.stdev(known) / len(known) ** 0.5
-    return f"{statistics.mean(known):.3g} ± {half:.2g}"
+    middle, half = interval(known)
+    return f"{middle:.3g}" if half is None else f"{middle:.3g} ± {half:.2g}"
 
 
 def figure(kept: list[dict[str, Any]], path: Path) -> None:

@@ -18,11 +18,11 @@ import tempfile
 from pathlib import Path
 
 import torch
-from scipy import stats
 from speed import commit
 
 import mulligan
 from mulligan import data, hardware, scorecard
+from mulligan.arena.results import interval
 from mulligan.data.dataset import Dataset
 from mulligan.metrics import memory
 from mulligan.scorecard import measure
@@ -72,7 +72,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=FIGURES / "small-data.md")
     options = parser.parse_args()
     mnist = data.load("mnist")
-    rows = {way: [] for way in WAYS}  # type: dict[str, list[dict[str, float]]]
+    rows: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
     for seed in range(options.seeds):
         for way, overrides in WAYS.items():
             rows[way].append(train(overrides, seed, options.images, mnist))
@@ -95,8 +95,8 @@ def main() -> None:
         )
     logs = [math.log(a["frechet"] / b["frechet"]) for a, b in zip(*rows.values(), strict=True)]
     if len(logs) > 1:
-        half = stats.t.ppf(0.975, len(logs) - 1) * statistics.stdev(logs) / len(logs) ** 0.5
-        low, middle, high = (math.exp(statistics.mean(logs) + by) for by in (-half, 0.0, half))
+        mean, half = interval(logs)
+        low, middle, high = (math.exp(mean + by) for by in (-(half or 0.0), 0.0, half or 0.0))
         lines += ["", f"Without, the distance is {middle:.2f} times as large ({low:.2f} … {high:.2f})."]
     machine = f"{hardware.cpu_name()}, {torch.get_num_threads()} threads, PyTorch {torch.__version__}"
     lines += ["", f"`python {' '.join(sys.argv)}`, commit {commit()}, {machine}.", ""]

@@ -23,6 +23,7 @@ from scipy import stats
 from speed import commit
 
 from mulligan import data, hardware, recipe, scorecard, state
+from mulligan.arena.results import interval
 from mulligan.data.dataset import Dataset
 from mulligan.hardware import Mode
 from mulligan.scorecard import measure
@@ -69,10 +70,10 @@ def row(kept: list[dict[str, float]], images: int, where: str) -> str:
     distances, seconds = [run["floors"] for run in kept], [run["seconds"] for run in kept]
     n = len(kept)
     p = float(stats.ttest_1samp(distances, FLOORS, alternative="less").pvalue) if n > 1 else 1.0
-    spread = stats.t.ppf(0.975, n - 1) * statistics.stdev(seconds) / n**0.5 if n > 1 else 0.0
+    middle, half = interval(seconds)
     cells = [
         where,
-        f"{statistics.mean(seconds):.1f} ± {spread:.1f}",
+        f"{middle:.1f} ± {half or 0.0:.1f}",
         f"{statistics.mean(run['compiling'] for run in kept):.0f}",
         f"{images:,}",
         str(n),
@@ -113,6 +114,9 @@ def main() -> None:
     apart = ("seeds", "first", "out")
     what = {key: value for key, value in vars(options).items() if key not in apart} | {"commit": commit()}
     options.out.mkdir(parents=True, exist_ok=True)
+    before = [json.loads(path.read_text("utf-8"))["what"] for path in sorted(options.out.glob("*.json"))]
+    if other := next((each for each in before if each != what), None):
+        sys.exit(f"{options.out}: holds seeds of {other}, not of {what}: name another folder")
     for seed in range(options.first, options.first + options.seeds):
         path = options.out / f"{seed}.json"
         if path.exists():
@@ -128,10 +132,7 @@ def main() -> None:
             found["further"] = distance(run, options.samples, options.device)
         path.write_text(json.dumps({"what": what, "found": found}), "utf-8")
         print(f"seed {seed}: {found}", file=sys.stderr)
-    rows = [json.loads(path.read_text("utf-8")) for path in sorted(options.out.glob("*.json"))]
-    if other := next((each["what"] for each in rows if each["what"] != what), None):
-        sys.exit(f"{options.out}: holds seeds of {other}, not of {what}: name another folder")
-    kept = [each["found"] for each in rows]
+    kept = [json.loads(path.read_text("utf-8"))["found"] for path in sorted(options.out.glob("*.json"))]
     threads = f"{torch.get_num_threads()} of {os.cpu_count()} cores, {hardware.cpu_name()}"
     where = torch.cuda.get_device_name() if options.device.startswith("cuda") else threads
     print("\n".join([*HEAD, row(kept, options.images, where)]))

@@ -52,7 +52,7 @@ ROOMS: dict[str, str] = {
         " | torch"
     ),
     "probes": "recipe state step | torch",
-    "calibration": "_version compiled conditions files hardware state | torch",
+    "calibration": "_version compiled files hardware state | torch",
     "runlog": "errors files recipe",
     "hardware": "_version errors | torch",
     "pictures": "errors files | numpy PIL",

@@ -19,7 +19,6 @@ import torch
 from mulligan import hardware
 from mulligan._version import __version__
 from mulligan.compiled import CannotCompile
-from mulligan.conditions import Conditions
 from mulligan.files import user_cache, write_json
 from mulligan.hardware import Mode, Precision
 from mulligan.state import State
@@ -117,7 +116,7 @@ class Figures:
         about = state.about_data
         threads, versions = torch.get_num_threads(), [torch.__version__, __version__]
         machine = [hardware.cpu_name(), threads, str(state.device), *versions]
-        key = json.dumps([machine, recipe, about.image_shape, Conditions(about.parts).total])
+        key = json.dumps([machine, recipe, about.image_shape, state.conditions.total])
         self._path = user_cache() / "speed" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
         self._seconds: dict[str, float] = {}
         with contextlib.suppress(OSError, ValueError, TypeError, AttributeError, RecursionError):

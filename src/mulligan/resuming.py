@@ -14,7 +14,7 @@ from mulligan.errors import UserError
 from mulligan.files import write_atomically
 from mulligan.loop import Progress
 from mulligan.recipe import Recipe
-from mulligan.training import Run, carry_out, follow, prepare, tuned, with_budget
+from mulligan.training import Plan, Run, carry_out, follow, prepare, tuned, with_budget
 from mulligan.watching import Callback, Console
 
 
@@ -56,20 +56,13 @@ def resume(
     if checkpoint.find(directory) == directory:
         raise UserError(f"{directory}: resume takes the run directory, not one of its checkpoints")
     with runlog.lock(directory) if distributed.leads() else nullcontext():
-        saved = latest(directory)
+        saved = _latest(directory)
         recipe = _resumed_recipe(directory, saved, accept_changes)
         recipe = with_budget(recipe, images, None, minutes, cut_off=False)
         if images is not None and images < saved.meta.images:
             raise UserError(f"--images {images}: {directory} has already seen {saved.meta.images}")
-        about = saved.meta.data
-        if data is None and about.source is None:
-            raise UserError(
-                f"{directory}: was trained on images handed over in Python: say which with data=…"
-            )
-        plan = prepare(
-            recipe, data=data or about.source or "", size=about.size, seed=saved.meta.seed, device=device
-        )
-        if (changed := changed_data(about, plan.state.about_data)) and not accept_changes:
+        plan = plan_again(directory, saved, recipe, data, device)
+        if (changed := changed_data(saved.meta.data, plan.state.about_data)) and not accept_changes:
             raise UserError(f"{directory}: {changed}: --accept-changes goes on all the same")
         plan.state.restore(saved)
         plan = tuned(plan, precision or "auto", mode=None if precision else saved.meta.mode)
@@ -86,6 +79,21 @@ def resume(
         return carry_out(plan, directory, consoles, should_stop)
 
 
+def plan_again(
+    run: Path, saved: Checkpoint, recipe: Recipe, data: str | Path | Dataset | None, device: str
+) -> Plan:
+    """Plan by a recipe, from the start, on the data of a run's checkpoint, or where that is now.
+
+    Raises:
+        UserError: as ``prepare`` does, or the data was handed over in Python.
+    """
+    about = saved.meta.data
+    if data is None and about.source is None:
+        raise UserError(f"{run}: was trained on images handed over in Python: say which with data=…")
+    source = data or about.source or ""
+    return prepare(recipe, data=source, size=about.size, seed=saved.meta.seed, device=device)
+
+
 def changed_data(before: AboutData, now: AboutData) -> str:
     """Say in what the data is not what a checkpoint knew; empty where it is."""
     if before.sha256 != now.sha256:
@@ -97,10 +105,10 @@ def changed_data(before: AboutData, now: AboutData) -> str:
 
 def minutes_spent(run: Path) -> float:
     """Return how long a run had trained when its last checkpoint was written."""
-    return latest(run).meta.seconds / 60
+    return _latest(run).meta.seconds / 60
 
 
-def latest(run: Path) -> Checkpoint:
+def _latest(run: Path) -> Checkpoint:
     """Read a run's last checkpoint; where it is damaged, say which one is left."""
     path = checkpoint.find(run)
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from mulligan import checkpoint, runlog
@@ -12,8 +13,8 @@ from mulligan.checkpoint import Checkpoint
 from mulligan.data.dataset import Dataset
 from mulligan.errors import UserError
 from mulligan.loop import Progress
-from mulligan.resuming import changed_data
-from mulligan.training import Plan, Run, execute, prepare, tuned, with_budget
+from mulligan.resuming import changed_data, plan_again
+from mulligan.training import Plan, Run, execute, tuned, with_budget
 from mulligan.watching import Callback, Console
 
 
@@ -55,21 +56,13 @@ def retry(
     """
     directory = Path(run)
     saved = checkpoint.read(_chosen(directory, from_images))
-    about = saved.meta.data
-    if data is None and about.source is None:
-        raise UserError(f"{directory}: was trained on images handed over in Python: say which with data=…")
     before = recipes.from_dict(saved.meta.recipe, f"{saved.path}: its recipe")
     now = recipes.from_dict(recipes.overridden(saved.meta.recipe, overrides))
     changes = recipes.differences(before, now)
     if not changes:
         raise UserError("retry: nothing changes, and the same run would come out: --set KEY=VALUE says what")
     now = with_budget(now, images, None, None)
-
-    def begin() -> Plan:
-        source = data or about.source or ""
-        return prepare(now, data=source, size=about.size, seed=saved.meta.seed, device=device)
-
-    plan, where = _rewound(begin, saved, directory)
+    plan, where = _rewound(partial(plan_again, directory, saved, now, data, device), saved, directory)
     if plan.state.images >= now.budget.images:
         raise UserError(
             f"{directory}: {where:,} images were seen there, the budget is {now.budget.images:,}: --images N"
@@ -106,9 +99,9 @@ def _rewound(begin: Callable[[], Plan], saved: Checkpoint, run: Path) -> tuple[P
     before, now = saved.meta.data, plan.state.about_data
     if before.sha256 != now.sha256:
         raise UserError(f"{run}: {changed_data(before, now)}: a second shot is at the same")
+    if before.parts != now.parts:
+        return plan, 0
     try:
-        if before.parts != now.parts:
-            raise UserError("told of other groups")
         plan.state.restore(saved)
     except UserError:
         return begin(), 0

@@ -125,7 +125,7 @@ def lock(run: Path) -> Iterator[None]:
 
 def rewind(run: Path, images: int) -> None:
     """Take back what a run wrote after its checkpoint at ``images``: rows, pictures, half-written files."""
-    kept = [row for row in rows(run) if row["images"] <= images] if (run / LOG).exists() else []
+    kept = [row for row in rows_so_far(run) if row["images"] <= images]
     write_atomically(run / LOG, "".join(json.dumps(row) + "\n" for row in kept).encode())
     for picture in [*(run / SAMPLES).glob("*.png"), *(run / FRAMES).glob("*.png")]:
         if picture.stem.isdecimal() and int(picture.stem) > images:
@@ -140,7 +140,7 @@ def inherit(run: Path, parent: Path, images: int, changes: list[str]) -> None:
     Raises:
         OSError: the disk took no more.
     """
-    kept = [row for row in rows(parent) if row["images"] <= images] if (parent / LOG).exists() else []
+    kept = [row for row in rows_so_far(parent) if row["images"] <= images]
     write_atomically(run / LOG, "".join(json.dumps(row) + "\n" for row in kept).encode())
     for folder in (SAMPLES, FRAMES):
         (run / folder).mkdir(parents=True, exist_ok=True)
@@ -215,6 +215,16 @@ def rows(run: Path) -> list[Row]:
         raise UserError(
             f"{run / LOG}: is damaged: expected one JSON object a line, each with its images"
         ) from None
+
+
+def rows_so_far(run: Path) -> list[Row]:
+    """Read a run's log as ``rows`` does; none where it has not begun."""
+    return rows(run) if (run / LOG).exists() else []
+
+
+def cards(found: list[Row]) -> list[Row]:
+    """Return those rows that hold a light scorecard of images."""
+    return [row for row in found if isinstance(row.get("card"), dict) and "frechet" in row["card"]]
 
 
 def _row(value: Any) -> Row:

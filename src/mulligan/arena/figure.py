@@ -62,7 +62,7 @@ def draw(path: Path, outcomes: Sequence[tuple[Cell, list[Result]]]) -> None:
 def _curve(run: Path) -> tuple[list[float], list[float]]:
     """Return seconds and Fréchet distances of a run's light scorecards."""
     try:
-        rows = [row for row in runlog.rows(run) if "frechet" in row.get("card", {})]
+        rows = runlog.cards(runlog.rows(run))
     except UserError:
         rows = []
     return [row["time"]["seconds"] for row in rows], [row["card"]["frechet"] for row in rows]

@@ -10,32 +10,39 @@ from mulligan import recipe as recipes
 from mulligan import runlog
 from mulligan.errors import UserError
 from mulligan.files import write_atomically
-from mulligan.runlog import Row
 
 
-def lines(a: Path, b: Path) -> Iterator[str]:
-    """Say in lines how two runs differ: recipes, data, and light scorecards after as many images.
+def table(a: Path, b: Path) -> list[list[str]]:
+    """Return what became of two runs, a column each: light scorecards after as many images.
 
     Raises:
         UserError: one of them is no run, or is damaged.
     """
-    recipe_a, recipe_b = (recipes.read(run / runlog.RECIPE) for run in (a, b))
-    data = [runlog.data_name(run) for run in (a, b)]
-    rows = [_rows(run) for run in (a, b)]
-    table = [["", a.name, b.name], ["recipe", recipe_a.name, recipe_b.name], ["data", *data]]
-    table.append(["images", *(f"{some[-1]['images']:,}" if some else "0" for some in rows)])
-    cards = [{row["images"]: row["card"]["frechet"] for row in some if _has_card(row)} for some in rows]
+    runs = (a, b)
+    rows = [runlog.rows_so_far(run) for run in runs]
+    found = [
+        ["", *(run.name for run in runs)],
+        ["recipe", *(recipes.read(run / runlog.RECIPE).name for run in runs)],
+        ["data", *map(runlog.data_name, runs)],
+        ["images", *(f"{some[-1]['images']:,}" if some else "0" for some in rows)],
+    ]
+    cards = [{row["images"]: row["card"]["frechet"] for row in runlog.cards(some)} for some in rows]
     for images in sorted(cards[0].keys() | cards[1].keys()):
         values = [f"{of[images]:.3g}" if images in of else "–" for of in cards]
-        table.append([f"Fréchet distance at {images:,}", *values])
-    widths = [max(len(row[i]) for row in table) for i in range(3)]
-    for row in table:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-    yield ""
+        found.append([f"Fréchet distance at {images:,}", *values])
+    return found
+
+
+def changes(a: Path, b: Path) -> Iterator[str]:
+    """Say in lines what was changed between two runs.
+
+    Raises:
+        UserError: one of them is no run, or is damaged.
+    """
     for run in (a, b):
         if parent := runlog.parent(run):
             yield f"{run.name} is a second shot of {parent.run} at {parent.images:,} images"
-    changed = recipes.differences(recipe_a, recipe_b)
+    changed = recipes.differences(*(recipes.read(run / runlog.RECIPE) for run in (a, b)))
     yield from changed or ["their recipes are the same"]
 
 
@@ -55,8 +62,8 @@ def draw(path: Path, a: Path, b: Path) -> None:
         raise UserError("the picture needs an extra package: pip install 'mulligan[plot]'") from None
     figure, axes = pyplot.subplots(2, 2, figsize=(10, 9), dpi=110, layout="constrained")
     for column, run in enumerate((a, b)):
-        rows = _rows(run)
-        cards = [row for row in rows if _has_card(row)]
+        rows = runlog.rows_so_far(run)
+        cards = runlog.cards(rows)
         logged = [row for row in rows if "d_loss" in row]
         axes[0, 0].plot(
             [row["images"] for row in cards], [row["card"]["frechet"] for row in cards], label=run.name
@@ -78,11 +85,3 @@ def draw(path: Path, a: Path, b: Path) -> None:
     figure.savefig(buffer, format="png")
     pyplot.close(figure)
     write_atomically(path, buffer.getvalue())
-
-
-def _rows(run: Path) -> list[Row]:
-    return runlog.rows(run) if (run / runlog.LOG).exists() else []
-
-
-def _has_card(row: Row) -> bool:
-    return "frechet" in row.get("card", {})

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from mulligan.cli.wording import aligned
+
 
 def compare(
     first: Annotated[Path, typer.Argument(metavar="DIR", help="A run directory.", show_default=False)],
@@ -21,8 +23,7 @@ def compare(
 
     if out is not None and out.suffix.lower() != ".png":
         raise UserError(f"--out {out}: expected FILE.png")
-    for line in list(pair.lines(first, second)):
-        print(line)
+    print("\n".join([*aligned(pair.table(first, second)), "", *pair.changes(first, second)]))
     if out is not None:
         try:
             pair.draw(out, first, second)

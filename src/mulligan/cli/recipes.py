@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mulligan.cli.wording import aligned
+
 if TYPE_CHECKING:
     from mulligan.recipe import Curve, DiscriminatorTable, GeneratorTable, Norm, Recipe
 
@@ -33,9 +35,7 @@ def compare(context: typer.Context) -> None:
     from mulligan import recipe
 
     rows = [COLUMNS, *(_row(recipe.read(name)) for name in recipe.names())]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    print("\n".join(aligned(rows)))
 
 
 @app.command()

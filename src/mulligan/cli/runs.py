@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mulligan.cli.wording import duration
+from mulligan.cli.wording import aligned, duration
 
 COLUMNS = ("run", "recipe", "data", "images", "time", "Fréchet", "best", "second shot of")
 
@@ -28,9 +28,7 @@ def runs(
     if not found:
         raise UserError(f"{folder}: holds no run: `mulligan train` makes one in runs/")
     rows = [COLUMNS, *map(_row, found)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(COLUMNS))]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    print("\n".join(aligned(rows)))
 
 
 def _row(run: Path) -> tuple[str, ...]:
@@ -39,11 +37,11 @@ def _row(run: Path) -> tuple[str, ...]:
     from mulligan.recipe import read
 
     try:
-        rows = runlog.rows(run) if (run / runlog.LOG).exists() else []
+        rows = runlog.rows_so_far(run)
         name, data, parent = read(run / runlog.RECIPE).name, runlog.data_name(run), runlog.parent(run)
     except UserError as error:
         return (run.name, *["–"] * (len(COLUMNS) - 2), f"cannot be read: {error}")
-    cards = [row for row in rows if isinstance(row.get("card"), dict) and "frechet" in row["card"]]
+    cards = runlog.cards(rows)
     best = min(cards, key=lambda row: float(row["card"]["frechet"]), default=None)
     timed = [row["time"]["seconds"] for row in rows if isinstance(row.get("time"), dict)]
     return (
