@@ -60,8 +60,8 @@ def timeless_log(run: Path) -> list[dict[str, Any]]:
 
 
 def logged_steps(run: Path) -> list[int]:
-    """At which steps a run logged."""
-    return [row["step"] for row in runlog.rows(run)]
+    """At which steps a run logged its losses."""
+    return [row["step"] for row in runlog.rows(run) if "d_loss" in row]
 
 
 def pictures(run: Path) -> dict[str, bytes]:

@@ -52,6 +52,7 @@ ROOMS: dict[str, str] = {
         " | torch"
     ),
     "probes": "recipe state step | torch",
+    "vitals": "build metrics pixels state step stream | torch",
     "calibration": "_version compiled files hardware state | torch",
     "runlog": "errors files recipe",
     "hardware": "_version errors | torch",
@@ -62,14 +63,15 @@ ROOMS: dict[str, str] = {
         "archive checkpoint data distributed errors evaluator hardware metrics model runlog seeds state"
         " | numpy pydantic torch torch_fidelity"
     ),
-    "loop": "checkpoint distributed errors probes recipe runlog schedules state step | torch",
-    "watching": "calibration loop pictures runlog seeds state",
+    "doctor": "recipe runlog",  # rows in, verdicts out
+    "loop": ("checkpoint distributed doctor errors probes recipe runlog schedules state step vitals | torch"),
+    "watching": "calibration doctor loop pictures recipe runlog seeds state",
     "model": "build checkpoint conditions distributed errors hardware recipe sampler | torch",
     "training": (
         "calibration checkpoint data distributed errors hardware loop model recipe runlog sampler"
         " scorecard state watching | torch"
     ),
-    "retrying": "checkpoint data errors loop recipe resuming runlog training watching",
+    "retrying": "checkpoint data doctor errors loop recipe resuming runlog training watching",
     "resuming": "checkpoint data distributed errors files loop recipe runlog training watching",
     "arena": "checkpoint errors files recipe runlog | matplotlib numpy",
     "sweep": "arena errors files recipe runlog | optuna",
@@ -77,8 +79,8 @@ ROOMS: dict[str, str] = {
     "tracking": "calibration errors loop runlog state | torch",
     "": "_version errors loop model recipe resuming retrying scorecard training",  # imported when asked for
     "cli": (
-        "_version arena calibration data distributed errors files generation hardware loop model pictures"
-        " recipe resuming retrying runlog scorecard state sweep tracking training watching"
+        "_version arena calibration data distributed doctor errors files generation hardware loop model"
+        " pictures recipe resuming retrying runlog scorecard state sweep tracking training watching"
         " | rich typer"
     ),
     "__main__": "cli",
@@ -87,6 +89,7 @@ ROOMS: dict[str, str] = {
 LONG_FUNCTIONS = {"loop.train": "the loop reads top to bottom"}
 MANY_PARAMETERS = {
     "training.train": "the public function: one keyword for each thing a user may say of a run",
+    "retrying.retry": "one keyword for each thing a user may say of a second shot",
     "cli.train.train": "its parameters are the options of `mulligan train`",
     "cli.arena.arena": "likewise",
     "cli.arena.sweep": "likewise",

@@ -426,7 +426,7 @@ def begun(run: Path, process: subprocess.Popen[bytes], rows: int = 2) -> None:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         with contextlib.suppress(OSError):
-            if (run / "log.jsonl").read_bytes().count(b"\n") >= rows:
+            if (run / "log.jsonl").read_bytes().count(b'"d_real": ') >= rows:
                 return
         assert process.poll() is None, "the run ended before it began"
         time.sleep(0.05)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 LONGEST = 200  # characters of another library's message
 
@@ -22,8 +23,11 @@ class UserError(ValueError):
 class RunError(RuntimeError):
     """A run that began as it should could not go on (a full disk, a loss that is not finite).
 
-    The message is one line. The command line prints it and exits with code 1.
+    The message is one line. The command line prints it and exits with code 1. ``run`` is the run's
+    directory, where there is one.
     """
+
+    run: Path | None = None
 
     def __init__(self, message: str) -> None:
         super().__init__(printable(message))

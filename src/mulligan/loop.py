@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -12,10 +13,11 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from mulligan import checkpoint, distributed, probes
+from mulligan import checkpoint, distributed, probes, vitals
 from mulligan.checkpoint import Scores
+from mulligan.doctor import Verdict
 from mulligan.errors import RunError
-from mulligan.recipe import Cadence
+from mulligan.recipe import Cadence, Recipe
 from mulligan.runlog import Row, RunLog
 from mulligan.schedules import due
 from mulligan.state import State
@@ -23,6 +25,7 @@ from mulligan.step import Turn
 
 TICK = 0.25  # seconds between two refreshes of the live progress
 FRAMES = 40  # of the time lapse, over the budget
+UPDATES_APART = 25  # between two examinations, at least
 INTERRUPTED, TIME_UP, ASKED = "interrupted", "the time is up", "the caller asked to stop"
 PAUSES = (INTERRUPTED, TIME_UP, ASKED)  # after these a run is meant to go on
 
@@ -48,6 +51,7 @@ class Progress:
         d_real: Mean D(x) of the last reals, in 0..1; the mean score where the objective has none.
         d_fake: Mean D(G(z)) of the last fakes, likewise.
         frechet: The Fréchet distance on the last light scorecard; None before the first.
+        verdict: The worst that the doctor has to say; None where nothing is wrong.
     """
 
     images: int
@@ -60,6 +64,7 @@ class Progress:
     d_real: float
     d_fake: float
     frechet: float | None = None
+    verdict: Verdict | None = None
 
 
 class Observer(Protocol):
@@ -93,13 +98,14 @@ def train(state: State, run: Path, observer: Observer) -> str:
     """
     recipe, budget = state.recipe, state.recipe.budget
     frames = Cadence(every=max(1, budget.images // FRAMES), counts="from-zero", most=FRAMES)
+    examinations = _examinations(recipe)
     deadline = math.inf if budget.minutes is None else state.seconds + 60 * budget.minutes
     last_step = math.inf if budget.steps is None else budget.steps
     log, meter = RunLog(run), Meter(state)
     if not checkpoint.history(run):
         _save(state, run)
     checkpoint.thin(run, recipe.checkpoint.keep)  # a kill may have come between saving and thinning
-    saved_at = carded_at = state.images
+    saved_at = carded_at = examined_at = state.images
     unspent = state.images < budget.images and state.steps < last_step
     reason = state.stopped or (None if unspent else "the budget was spent before: --images N goes on")
     try:
@@ -111,8 +117,10 @@ def train(state: State, run: Path, observer: Observer) -> str:
 
             # What is not finite ends the run before it can reach a checkpoint
             if culprit := first_not_finite(state):
+                log.write({"images": state.images, "step": state.steps, "not_finite": culprit})
                 raise RunError(
-                    f"step {state.steps:,}: {culprit} is not finite; the last checkpoint is from before it"
+                    f"step {state.steps:,}: {culprit} is not finite; the last checkpoint is from before it; "
+                    f"`mulligan doctor {shlex.quote(str(run))}` says what to change"
                 )
 
             # Log
@@ -126,6 +134,11 @@ def train(state: State, run: Path, observer: Observer) -> str:
                 row = _row(progress, measured)
                 log.write(row)
                 observer.row(row, progress)
+
+            # What the doctor reads
+            if due(examinations, before, state.images):
+                examined_at = state.images
+                _examine(state, log, meter, observer)
 
             # Pictures
             if due(recipe.samples, before, state.images):
@@ -156,8 +169,10 @@ def train(state: State, run: Path, observer: Observer) -> str:
                 reason = reason or observer.asks_to_stop(lambda: meter.progress(state))
             if meter.ticks():
                 observer.tick(meter.progress(state))
-        # Leave the last state behind, judged like the others
+        # Leave the last state behind, examined and judged like the others
         is_best = False
+        if examinations.every and examined_at != state.images and reason != INTERRUPTED:
+            _examine(state, log, meter, observer)
         judged = 0 < recipe.card.every <= state.images and reason != INTERRUPTED
         if judged and carded_at != state.images:
             is_best = _card(state, log, meter, observer)
@@ -243,6 +258,24 @@ def _time(progress: Progress) -> Row:
         "seconds": round(progress.seconds, 3),
         "images_per_second": round(progress.images_per_second, 1),
     }
+
+
+def _examinations(recipe: Recipe) -> Cadence:
+    """As many as the recipe wants over its budget, but so few that they cost little."""
+    if not recipe.log.examinations:
+        return Cadence(every=0)
+    least = UPDATES_APART * recipe.data.batch * recipe.step.d_steps
+    every = max(least, recipe.budget.images // recipe.log.examinations)
+    return Cadence(every=every, counts="from-zero", most=recipe.log.examinations)
+
+
+def _examine(state: State, log: RunLog, meter: Meter, observer: Observer) -> None:
+    """Log the run's vital signs."""
+    progress = meter.progress(state)
+    signs = vitals.examine(state)
+    row = {"images": state.images, "step": state.steps, "vitals": signs, "time": _time(progress)}
+    log.write(row)
+    observer.row(row, progress)
 
 
 def _card(state: State, log: RunLog, meter: Meter, observer: Observer) -> bool:

@@ -7,11 +7,11 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from mulligan import checkpoint, runlog
+from mulligan import checkpoint, doctor, runlog
 from mulligan import recipe as recipes
 from mulligan.checkpoint import Checkpoint
 from mulligan.data.dataset import Dataset
-from mulligan.errors import UserError
+from mulligan.errors import RunError, UserError
 from mulligan.loop import Progress
 from mulligan.resuming import changed_data, plan_again
 from mulligan.training import Plan, Run, execute, tuned, with_budget
@@ -30,8 +30,11 @@ def retry(
     precision: str | None = None,
     on_progress: Callable[[Progress], object] | None = None,
     consoles: Sequence[Console] = (),
+    gives_up: bool = False,
 ) -> Run:
     """Go back to an earlier checkpoint of a run, change something, and go on from there in a new run.
+
+    By default it is the last one before what the doctor finds first set in, and its advice is the change.
 
     The new run has the other's log and pictures up to that moment, and ``parent.json`` says where it
     comes from. Where the networks that the change asks for have other weights than the checkpoint, it
@@ -39,9 +42,9 @@ def retry(
 
     Args:
         run: The run directory to go back in.
-        from_images: The last checkpoint at or before so many images; by default the best one, by the
-            light scorecards.
-        overrides: ``path.to.key=value`` changes to the recipe; at least one that changes something.
+        from_images: The last checkpoint at or before so many images; by default before the onset of what is
+            wrong, and of a run that is well the best one, by the light scorecards.
+        overrides: ``path.to.key=value`` changes to the recipe; by default the doctor's first advice.
         images: A new budget, in images from the start.
         data: Where the data is now, if not where it was.
         out: The new run directory; ``runs/<date>-<recipe>-<n>`` by default.
@@ -49,12 +52,21 @@ def retry(
         precision: As in ``train``; by default as before.
         on_progress: As in ``train``.
         consoles: What shows the run.
+        gives_up: Should it end as soon as the doctor holds it for lost?
 
     Raises:
         UserError: there is nothing to go back to, nothing changes, or the change cannot be.
         RunError: the run could not go on; its last checkpoint is whole.
     """
     directory = Path(run)
+    worst = next(iter(doctor.examine(directory).verdicts), None)
+    advice = tuple(one.set for one in worst.advice if one.set) if worst else ()
+    if not overrides and not advice:
+        what = f"no change of the recipe cures {worst.kind}" if worst else "nothing is wrong with it"
+        raise UserError(f"{directory}: {what}: --set KEY=VALUE says what to change")
+    if from_images is None and worst:
+        from_images = max(0, worst.onset_images - 1)
+    overrides = overrides or advice
     saved = checkpoint.read(_chosen(directory, from_images))
     before = recipes.from_dict(saved.meta.recipe, f"{saved.path}: its recipe")
     now = recipes.from_dict(recipes.overridden(saved.meta.recipe, overrides))
@@ -74,7 +86,49 @@ def retry(
         Path(out) if out else None,
         consoles=[*consoles, *([Callback(on_progress)] if on_progress else [])],
         furnish=lambda new: runlog.inherit(new, directory, where, changes),
+        gives_up=gives_up,
     )
+
+
+def second_shots(
+    run: str | Path,
+    most: int = 1,
+    *,
+    device: str = "auto",
+    consoles: Callable[[], Sequence[Console]] = tuple,
+) -> list[Run]:
+    """Take second shots, each of the one before, until the doctor finds a run well or has no advice.
+
+    Args:
+        run: The directory of a run that has ended, well or not.
+        most: So many, at the most.
+        device: As in ``train``.
+        consoles: Makes what shows a run.
+
+    Returns:
+        The runs, the last one last; none where nothing was wrong.
+
+    Raises:
+        UserError: it is no run.
+        RunError: no run directory could be written.
+    """
+    made: list[Run] = []
+    directory = Path(run)
+    for _ in range(most):
+        found = doctor.examine(directory)
+        if found.healthy or not any(advice.set for advice in found.verdicts[0].advice):
+            break
+        try:
+            made.append(retry(directory, device=device, consoles=consoles(), gives_up=True))
+            directory = made[-1].directory
+        except RunError as error:
+            if error.run is None:
+                raise
+            directory = error.run  # its log says why, and the doctor reads it
+            continue
+        if made[-1].interrupted:
+            break
+    return made
 
 
 def _chosen(run: Path, images: int | None) -> Path:

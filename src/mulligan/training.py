@@ -211,8 +211,11 @@ def execute(
     consoles: Sequence[Console] = (),
     should_stop: Callable[[Progress], bool] | None = None,
     furnish: Callable[[Path], object] | None = None,
+    gives_up: bool = False,
 ) -> Run:
     """Carry out a plan in a new run directory, which ``furnish`` may put something into before.
+
+    With ``gives_up`` a run that the doctor holds for lost ends early.
 
     SIGINT and SIGTERM end it after the current update, with a checkpoint. Of several processes that
     train together the leader alone writes, and the others follow it.
@@ -241,11 +244,15 @@ def execute(
                 furnish(run)
         except OSError as error:
             raise RunError(f"{run}: cannot be written: {error.strerror}") from None
-        return carry_out(plan, run, consoles, should_stop)
+        return carry_out(plan, run, consoles, should_stop, gives_up)
 
 
 def carry_out(
-    plan: Plan, run: Path, consoles: Sequence[Console], should_stop: Callable[[Progress], bool] | None
+    plan: Plan,
+    run: Path,
+    consoles: Sequence[Console],
+    should_stop: Callable[[Progress], bool] | None,
+    gives_up: bool = False,
 ) -> Run:
     """Train in a run directory that is there, from the plan's state on; see ``execute``."""
     state = plan.state
@@ -255,13 +262,18 @@ def carry_out(
                 console.begin(state, run, plan.note, plan.forecast)
                 ending.callback(console.end)
             before = state.images, state.seconds
-            observer = Observer(run, consoles, should_stop, signalled, scorecard.Light(plan.dataset))
+            observer = Observer(
+                run, plan.recipe, consoles, should_stop, signalled, scorecard.Light(plan.dataset), gives_up
+            )
             reason = loop.train(state, run, observer)
             if state.group:
                 state.group.lead(distributed.END)
             else:
                 calibration.remember(state, state.images - before[0], state.seconds - before[1])
             observer.finish(state, paused=reason in PAUSES)
+    except RunError as error:
+        error.run = run
+        raise
     except OSError as error:
         raise RunError(
             f"{run}: cannot be written: {error.strerror or error}: the last checkpoint is whole; "

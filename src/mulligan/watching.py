@@ -8,18 +8,21 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 from typing import Protocol
 
-from mulligan import pictures, runlog, seeds
+from mulligan import doctor, pictures, runlog, seeds
 from mulligan.calibration import Forecast
+from mulligan.doctor import Verdict
 from mulligan.loop import ASKED, INTERRUPTED, Progress
+from mulligan.recipe import Recipe
 from mulligan.runlog import Row
 from mulligan.state import State
 
 POINTS = 2048
+PATIENCE = 0.1  # of the budget, that a run may be ill for before it is given up
 
 
 class Console(Protocol):
@@ -61,34 +64,50 @@ class Callback:
 
 @dataclass
 class Observer:
-    """Draws the pictures of a run directory, and passes the rest on."""
+    """Draws the pictures of a run directory, has the doctor look at its log, and passes the rest on.
+
+    Attributes:
+        gives_up: Should a run that is lost end, so that another can take its place?
+    """
 
     run: Path
+    recipe: Recipe
     consoles: Sequence[Console]
     should_stop: Callable[[Progress], bool] | None
     signalled: Callable[[], bool]
     judge: Callable[[State], Row]
+    gives_up: bool = False
     drawn_at: int = field(default=-1)
+    verdict: Verdict | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         (self.run / runlog.FRAMES).mkdir(parents=True, exist_ok=True)
+        self.rows = runlog.rows_so_far(self.run)
 
     def row(self, row: Row, progress: Progress) -> None:
         """Show it."""
+        self.rows.append(row)
+        if "vitals" in row or "card" in row:
+            found = doctor.diagnose(self.recipe, self.rows)
+            self.verdict = None if found.healthy else found.verdicts[0]
         for console in self.consoles:
-            console.row(row, progress)
+            console.row(row, replace(progress, verdict=self.verdict))
 
     def tick(self, progress: Progress) -> None:
         """Show it."""
         for console in self.consoles:
-            console.tick(progress)
+            console.tick(replace(progress, verdict=self.verdict))
 
     def asks_to_stop(self, progress: Callable[[], Progress]) -> str | None:
-        """Stop for a signal, or because the caller says so."""
+        """Stop for a signal, because the caller says so, or because the run is lost."""
         if self.signalled():
             return INTERRUPTED
-        if self.should_stop and self.should_stop(progress()):
+        if self.should_stop and self.should_stop(replace(progress(), verdict=self.verdict)):
             return ASKED
+        if self.gives_up and self.verdict and self.verdict.severity == "critical":
+            now = progress()
+            if now.images - self.verdict.onset_images >= PATIENCE * now.budget:
+                return f"{self.verdict.kind} since {self.verdict.onset_images:,} images"
         return None
 
     def picture(self, state: State) -> None:

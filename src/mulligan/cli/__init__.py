@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from mulligan._version import __version__
-from mulligan.cli import arena, compare, data, evaluate, generate, recipes, runs, train
+from mulligan.cli import arena, compare, data, doctor, evaluate, generate, recipes, runs, train
 from mulligan.errors import RunError, UserError
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ app = typer.Typer(
 app.command()(train.train)
 app.command()(train.resume)
 app.command()(train.retry)
+app.command()(doctor.doctor)
 app.command()(runs.runs)
 app.command()(compare.compare)
 app.command()(generate.generate)

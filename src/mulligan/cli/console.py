@@ -12,6 +12,7 @@ from rich.progress import BarColumn, TaskID, TaskProgressColumn, TextColumn, Tim
 from rich.progress import Progress as Bar
 
 from mulligan.calibration import Forecast
+from mulligan.cli.doctor import summary
 from mulligan.cli.wording import duration
 from mulligan.errors import printable
 from mulligan.loop import Progress
@@ -105,13 +106,21 @@ def _card_line(row: Row) -> str:
 class Plain:
     """Lines, for pipes and files; a run goes on when its reader has gone."""
 
+    def __init__(self) -> None:
+        self._said: str | None = None
+
     def begin(self, state: State, run: Path, note: str, forecast: Forecast | None = None) -> None:
         """Print what begins."""
         self._say(f"{describe(state, note, forecast)}\nrun:     {run}")
 
     def row(self, row: Row, progress: Progress) -> None:
-        """Print a row."""
-        self._say(line(row))
+        """Print a row, and what the doctor has to say when it changes."""
+        kind = progress.verdict.kind if progress.verdict else None
+        if kind != self._said:
+            self._said = kind
+            self._say(f"doctor:  {summary(progress.verdict)}" if progress.verdict else "doctor:  well again")
+        if "vitals" not in row:
+            self._say(line(row))
 
     def tick(self, progress: Progress) -> None:
         """Stay quiet between rows."""
@@ -154,7 +163,8 @@ class Live:
 
     def row(self, row: Row, progress: Progress) -> None:
         """Print a row above the bar."""
-        self._bar.console.print(line(row), highlight=False, markup=False)
+        if "vitals" not in row:
+            self._bar.console.print(line(row), highlight=False, markup=False)
         self.tick(progress)
 
     def tick(self, progress: Progress) -> None:
@@ -167,6 +177,8 @@ class Live:
         )
         if progress.frechet is not None:
             text += f"  Fréchet {progress.frechet:.3g}"
+        if progress.verdict is not None:
+            text += f"  {progress.verdict.kind}!"
         self._bar.update(self._task, completed=progress.images, text=text)
 
     def end(self) -> None:

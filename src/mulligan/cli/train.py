@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
-    from mulligan.training import Run
+    from mulligan.training import Plan, Run
     from mulligan.watching import Console
 
 
@@ -37,6 +38,10 @@ def train(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe; repeatable."),
     ] = None,
+    second_shots: Annotated[
+        int,
+        typer.Option(min=0, max=20, help="Where a run is ill, retry with the doctor's advice, so often."),
+    ] = 0,
     no_stop: Annotated[bool, typer.Option("--no-stop", help="Ignore the recipe's stop rule.")] = False,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Also write DIR/tensorboard (needs mulligan[track]).")
@@ -49,7 +54,7 @@ def train(
     ] = False,
 ) -> int:
     """Train a GAN; leave pictures, a log and checkpoints in a run directory."""
-    from mulligan import distributed, resuming, training
+    from mulligan import distributed, hardware, resuming, training
     from mulligan.cli.console import describe, reading
     from mulligan.errors import UserError
     from mulligan.runlog import check_unused
@@ -60,6 +65,8 @@ def train(
         left = None if minutes is None else max(minutes - resuming.minutes_spent(begun), 1e-6)
         again = resuming.resume(begun, minutes=left, device=device, consoles=_consoles(quiet, tensorboard))
         return _report(again, quiet)
+    if second_shots and distributed.join(hardware.device(device)):
+        raise UserError("--second-shots: not under torchrun: `mulligan retry` takes one afterwards")
     overrides = (*(set_ or ()), *(['stop={kind="none"}'] if no_stop else ()))
     with reading(quiet) as on_data:
         plan = training.prepare(
@@ -81,7 +88,7 @@ def train(
         if distributed.leads():
             print(describe(plan.state, plan.note, plan.forecast))
         return 0
-    return _report(training.execute(plan, out, consoles=_consoles(quiet, tensorboard)), quiet)
+    return _carried_out(plan, out, second_shots, quiet, tensorboard)
 
 
 def resume(
@@ -157,6 +164,34 @@ def retry(
     return _report(finished, quiet)
 
 
+def _carried_out(plan: Plan, out: Path | None, second_shots: int, quiet: bool, tensorboard: bool) -> int:
+    """Train, take second shots as long as the doctor finds the run ill, and report."""
+    from mulligan import retrying, training
+    from mulligan.errors import RunError
+
+    def again(run: Path) -> list[Run]:
+        def consoles() -> list[Console]:
+            return _consoles(quiet, False)
+
+        return retrying.second_shots(run, second_shots, device=str(plan.device), consoles=consoles)
+
+    try:
+        run = training.execute(plan, out, consoles=_consoles(quiet, tensorboard), gives_up=second_shots > 0)
+    except RunError as error:
+        if not second_shots or error.run is None:
+            raise
+        print(f"mulligan: {error}", file=sys.stderr)
+        made = again(error.run)
+        if not made:
+            raise
+    else:
+        code = _report(run, quiet)
+        made = [] if run.interrupted else again(run.directory)
+        if not made:
+            return code
+    return _report(made[-1], quiet)
+
+
 def _begun_before(out: Path | None, device: str) -> Path | None:
     """Return the run to go on with, where ``torchrun`` has started this training again."""
     from mulligan import distributed, hardware, runlog
@@ -208,4 +243,17 @@ def _report(run: Run, quiet: bool) -> int:
             print(f"go on:     mulligan resume {more}")
         print(f"more:      mulligan generate {more} -n 64 --out digits.png")
         print(f"judge it:  mulligan evaluate {more}")
+        _tell_verdicts(run.directory)
     return 0
+
+
+def _tell_verdicts(run: Path) -> None:
+    """Say in a few lines what the doctor thinks."""
+    from mulligan import doctor
+    from mulligan.cli.doctor import summary
+
+    found = doctor.examine(run).verdicts
+    for verdict in found:
+        print(f"doctor:    {summary(verdict)}")
+    if found:
+        print(f"why:       mulligan doctor {shlex.quote(str(run))}")

@@ -206,6 +206,8 @@ class Log(Cadence):
     """Images; 0: nothing is."""
     losses: Literal["training", "fresh"] = "training"
     """Of the update itself, or on fresh batches after it."""
+    examinations: Annotated[int, Field(ge=0, le=1000)] = 50
+    """Over the budget, for the doctor, but not more than one in 25 updates; 0: none."""
 
 
 class Samples(Cadence):

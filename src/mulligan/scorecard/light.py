@@ -32,7 +32,8 @@ class Light:
             if name not in toys.PLANES:
                 return {}
             card = toys.judge_points(Samples(sampler.sample(POINTS), None, None, name), name)
-            return {"judge": name, **{key: metric.value for key, metric in card.metrics.items()}}
+            figures = {key: metric.value for key, metric in card.metrics.items()}
+            return {"judge": name, **figures, "modes_floor": card.metrics["modes"].floor}
         images = sampler.sample(state.recipe.card.n)
         reference = self._reference = self._reference or _suited(self._dataset, len(images))
         judged = reference.evaluator.judge(images)

@@ -1,0 +1,218 @@
+"""Every disease on purpose, and healthy runs: does the doctor know one from the other?
+
+    python benchmarks/diagnose.py run --seeds 3 [--kinds mode-collapse …] [--out FOLDER]
+    python benchmarks/diagnose.py page [--out FOLDER]
+
+`run` trains each disease at two strengths on two recipes, and the healthy recipes, on MNIST or on points,
+one process after another; every run leaves its log and its last grid in --out and is not made again.
+`page` asks the doctor about all that is there. Thresholds were chosen on seed 0; rates are of the others.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from mulligan import data, training
+from mulligan.data.dataset import Dataset
+from mulligan.errors import RunError
+from mulligan.hardware import Mode
+
+HEALTHY = "healthy"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One way to be ill, or well."""
+
+    kind: str
+    recipe: str
+    images: int
+    changes: tuple[str, ...] = ()
+    source: str = "mnist"  # or few-N, the first N of MNIST; dim-K, its pixels divided by K
+
+    @property
+    def name(self) -> str:
+        words = [self.recipe, *self.changes, *([self.source] if self.source != "mnist" else [])]
+        said = "".join(c if c.isalnum() or c in "-._=" else "_" for c in " ".join(words))
+        return f"{said[:100]}-{hashlib.sha256(said.encode()).hexdigest()[:6]}"
+
+
+def both(key: str, value: str) -> tuple[str, str]:
+    """Set a key of either network's optimiser."""
+    return f"optimizer.generator.{key}={value}", f"optimizer.discriminator.{key}={value}"
+
+
+def penalties(value: str) -> tuple[str, str]:
+    return f"penalty.r1={value}", f"penalty.r2={value}"
+
+
+NO_GROUPS = ("condition.kind=none", "condition.clusters=0")
+FAST_D = "optimizer.discriminator.lr"
+FAST_G = "optimizer.generator.lr"
+
+
+def cases() -> Iterator[Case]:
+    """Yield the diseases: for each kind two recipes at two strengths."""
+    mlp, conv = 400_000, 12_000
+    for z in ("1e-3", "3e-3"):
+        law = ("latent.law=uniform", f"latent.low=-{z}", f"latent.high={z}")
+        yield Case("latent-ignored", "mlp-relu", mlp, law)
+        yield Case("latent-ignored", "relativistic-r1r2", conv, law)
+    for lr in ("3e-3", "5e-3"):
+        yield Case("mode-collapse", "mlp-relu", mlp, (f"{FAST_G}={lr}", f"{FAST_D}=1e-4"))
+        alone = ("objective.kind=non-saturating", *NO_GROUPS, *penalties("0"))
+        yield Case(
+            "mode-collapse", "points", 200_000, (*alone, f"{FAST_G}={lr}", f"{FAST_D}=1e-3"), "grid-25"
+        )
+    for images in (2 * mlp, 3 * mlp):
+        yield Case("missing-classes", "mlp-relu", images)
+        yield Case("missing-classes", "mlp-smooth", images)
+    for k in (5, 15):
+        yield Case("discriminator-overpowers", "mlp-relu", mlp, (f"step.d_steps={k}", f"{FAST_D}=5e-3"))
+        yield Case("discriminator-overpowers", "lsgan", 4 * conv, (f"step.d_steps={k}", f"{FAST_D}=2e-3"))
+    for k in (1, 5):
+        minimax = ("objective.kind=minimax", f"step.d_steps={k}", f"{FAST_D}=2e-3")
+        yield Case("vanishing-generator-gradient", "mlp-relu", mlp, minimax)
+        yield Case("vanishing-generator-gradient", "lsgan", conv * (1 + (k > 1)), minimax)
+    for lr in ("1e-3", "3e-3"):
+        yield Case("exploding-gradient", "mlp-relu", mlp, ("objective.kind=wasserstein", *both("lr", lr)))
+        yield Case("exploding-gradient", "wgan-gp", 2 * conv, ("penalty.gradient_penalty=0", *both("lr", lr)))
+    for eps in ("1e-60", "1e-300"):  # in float32 both are 0, and a pixel that is always black has no gradient
+        yield Case("non-finite", "mlp-relu", mlp, both("eps", eps))
+        yield Case("non-finite", "mlp-tanh", mlp, (*both("eps", eps), 'stop={kind="none"}'))
+    for shift in (5, 20):
+        law = ("latent.law=uniform", f"latent.low={shift}", f"latent.high={shift + 1}")
+        yield Case("dead-units", "mlp-relu", mlp, law)
+        yield Case("dead-units", "conditional", conv, law)
+    for high in (10, 30):
+        law = ("latent.law=uniform", "latent.low=0", f"latent.high={high}")
+        yield Case("saturated-units", "mlp-tanh", mlp // 2, (*law, 'stop={kind="none"}'))
+        yield Case("saturated-units", "dcgan-softmax", 8_000, law)
+    for k in (4, 64):
+        yield Case("wrong-pixel-range", "mlp-relu", mlp // 2, source=f"dim-{k}")
+        yield Case("wrong-pixel-range", "swift", conv, source=f"dim-{k}")
+    for lr in ("2e-2", "1e-1"):
+        yield Case("learning-rate-too-high", "mlp-relu", mlp, both("lr", lr))
+        yield Case("learning-rate-too-high", "swift", conv, both("lr", lr))
+    for lr in ("1e-6", "1e-5"):
+        yield Case("learning-rate-too-low", "mlp-relu", mlp, both("lr", lr))
+        yield Case("learning-rate-too-low", "swift", conv, both("lr", lr))
+    for batch in (2, 4):
+        yield Case("batchnorm-leak", "mlp-batchnorm", 6_000 * batch // 2, (f"data.batch={batch}",))
+        changes = ("generator.norm=batch", f"data.batch={batch}")
+        yield Case("batchnorm-leak", "mlp-relu", 10_000 * batch // 2, changes)
+    for weight in ("1e-3", "1e-5"):
+        yield Case("penalty-too-weak", "relativistic-r1r2", conv, penalties(weight))
+        yield Case("penalty-too-weak", "wgan-gp", 2 * conv, (f"penalty.gradient_penalty={weight}",))
+    for weight in ("1e3", "1e5"):
+        yield Case("penalty-too-strong", "relativistic-r1r2", conv, penalties(weight))
+        yield Case("penalty-too-strong", "swift", conv, penalties(weight))
+    for n in (32, 100):
+        yield Case("memorising", "swift", 2 * conv, (*NO_GROUPS, *penalties("0.1")), f"few-{n}")
+        yield Case("memorising", "relativistic-r1r2", 2 * conv, penalties("0.1"), f"few-{n}")
+    for images in (2_000, 4_000):
+        yield Case("undertrained", "swift", images)
+        yield Case("undertrained", "lsgan", images)
+    swings = ("penalty.r1=0", "penalty.r2=0", *NO_GROUPS)
+    for beta in ("0.5", "0.9"):
+        kind = "objective.kind=non-saturating"
+        yield Case(
+            "oscillation",
+            "points",
+            200_000,
+            (kind, *swings, *both("beta1", beta), *both("lr", "1e-3")),
+            "ring-8",
+        )
+        clip = (
+            "penalty.gradient_penalty=0",
+            "constraint.clip=0.05",
+            *both("beta1", beta),
+            *both("lr", "5e-3"),
+        )
+        yield Case("oscillation", "wgan-gp", 2 * conv, clip)
+
+
+def healthy() -> Iterator[Case]:
+    """Yield runs that nothing is wrong with."""
+    for recipe in ("swift", "swift-class", "relativistic-r1r2", "conditional", "hinge-sn", "dragan"):
+        yield Case(HEALTHY, recipe, 20_000)
+    yield Case(HEALTHY, "wgan-gp", 40_000)
+    yield Case(HEALTHY, "points", 200_000, source="ring-8")
+    yield Case(HEALTHY, "points", 200_000, source="grid-25")
+
+
+def dataset(source: str, mnist: Callable[[], Dataset]) -> Dataset:
+    """Return a case's training set."""
+    way, _, number = source.partition("-")
+    if way not in ("few", "dim"):
+        return data.load(source) if source != "mnist" else mnist()
+    images, labels = mnist().images, mnist().labels
+    assert labels is not None
+    if way == "few":
+        return Dataset(source, images[: int(number)], labels[: int(number)])
+    return Dataset(source, (images // int(number)).astype(np.uint8), labels)
+
+
+def carry_out(case: Case, seed: int, out: Path, mnist: Callable[[], Dataset]) -> None:
+    """Train once; keep the log, the recipe and the grid."""
+    kept = out / case.kind / case.name / str(seed)
+    if (kept / "recipe.toml").exists():
+        return
+    scratch = out / "running" / case.name
+    shutil.rmtree(scratch, ignore_errors=True)
+    every = max(case.images // 8, 500)
+    quiet = (f"card.every={every}", "card.n=512", "checkpoint.every=1000000000", f"samples.every={every}")
+    changes = (*quiet, *case.changes)
+    plan = training.prepare(
+        case.recipe, data=dataset(case.source, mnist), images=case.images, seed=seed, overrides=changes
+    )
+    plan.state.use(Mode("bf16" if plan.recipe.generator.kind != "mlp" else "exact"))
+    try:
+        reason = training.execute(plan, scratch).reason
+    except RunError as error:
+        reason = str(error)
+    shutil.rmtree(scratch / "checkpoints", ignore_errors=True)
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(kept, ignore_errors=True)
+    shutil.move(scratch, kept)
+    print(case.kind, case.name, seed, reason, flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("do", choices=("run", "page"))
+    parser.add_argument("--out", type=Path, default=Path("diagnose"))
+    parser.add_argument("--first", type=int, default=0, help="seed")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--kinds", nargs="*")
+    options = parser.parse_args()
+    loaded: list[Dataset] = []
+
+    def mnist() -> Dataset:
+        loaded.extend([] if loaded else [data.load("mnist")])
+        return loaded[0]
+
+    torch.set_num_threads(1)
+    every = [*cases(), *healthy()]
+    for seed in range(options.first, options.first + options.seeds):
+        for case in every:
+            if not options.kinds or case.kind in options.kinds:
+                try:
+                    carry_out(case, seed, options.out, mnist)
+                except Exception as error:
+                    print("FAILED", case, error, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

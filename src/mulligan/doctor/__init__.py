@@ -1,0 +1,47 @@
+"""The doctor: a run's log → verdicts → advice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mulligan import runlog
+from mulligan.doctor.chart import Chart
+from mulligan.doctor.diagnosis import SEVERITIES, Advice, Diagnosis, Evidence, Kind, Verdict
+from mulligan.doctor.prescriptions import CAUSES, prescribe
+from mulligan.doctor.rules import ORDER, RULES
+from mulligan.recipe import Recipe, read
+from mulligan.runlog import Row
+
+__all__ = ["Advice", "Diagnosis", "Evidence", "Kind", "Verdict", "diagnose", "examine"]
+
+
+def examine(run: Path) -> Diagnosis:
+    """Say what is wrong with a run, finished or in progress, from its directory alone.
+
+    Raises:
+        UserError: it is no run, or is damaged.
+    """
+    return diagnose(read(run / runlog.RECIPE), runlog.rows_so_far(run), run)
+
+
+def diagnose(recipe: Recipe, rows: Sequence[Row], run: Path | None = None) -> Diagnosis:
+    """Say what is wrong with a run by the rows of its log so far; ``run`` is where its pictures are."""
+    chart = Chart(recipe, rows)
+    verdicts = []
+    for kind in ORDER:
+        finding = RULES[kind](chart)
+        if finding is None:
+            continue
+        evidence = Evidence(finding.text, finding.figures, _pictures(run, finding.onset) if run else ())
+        advice = prescribe(kind, recipe, finding.figures)
+        verdicts.append(Verdict(kind, finding.severity, finding.onset, evidence, CAUSES[kind], advice))
+    return Diagnosis(tuple(sorted(verdicts, key=lambda verdict: SEVERITIES.index(verdict.severity))))
+
+
+def _pictures(run: Path, onset: int) -> tuple[str, ...]:
+    """Name the last picture before an onset, and the last of all."""
+    found = sorted(p for p in (run / runlog.SAMPLES).glob("*.png") if p.stem.isdecimal())
+    before = [picture for picture in found if int(picture.stem) < onset][-1:]
+    chosen = dict.fromkeys([*before, *found[-1:]])
+    return tuple(f"{runlog.SAMPLES}/{picture.name}" for picture in chosen)
