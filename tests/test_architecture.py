@@ -66,8 +66,12 @@ ROOMS: dict[str, str] = {
     "watching": "calibration loop pictures runlog seeds state",
     "model": "build checkpoint conditions distributed errors hardware recipe sampler | torch",
     "training": (
-        "calibration checkpoint data distributed errors hardware loop model recipe runlog sampler"
+        "calibration checkpoint data distributed errors hardware loop model recipe reporting runlog sampler"
         " scorecard state watching | torch"
+    ),
+    "doctor": "",
+    "reporting": (  # reads run directories and draws with the sampler: neither step nor loop
+        "checkpoint data doctor errors files metrics model pictures recipe runlog scorecard | numpy PIL"
     ),
     "retrying": "checkpoint data errors loop recipe resuming runlog training watching",
     "resuming": "checkpoint data distributed errors files loop recipe runlog training watching",
@@ -75,10 +79,11 @@ ROOMS: dict[str, str] = {
     "sweep": "arena errors files recipe runlog | optuna",
     "generation": "data distributed errors hardware model pictures",
     "tracking": "calibration errors loop runlog state | torch",
-    "": "_version errors loop model recipe resuming retrying scorecard training",  # imported when asked for
+    # imported when asked for
+    "": "_version errors loop model recipe reporting resuming retrying scorecard training",
     "cli": (
         "_version arena calibration data distributed errors files generation hardware loop model pictures"
-        " recipe resuming retrying runlog scorecard state sweep tracking training watching"
+        " recipe reporting resuming retrying runlog scorecard state sweep tracking training watching"
         " | rich typer"
     ),
     "__main__": "cli",
