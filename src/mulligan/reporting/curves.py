@@ -51,6 +51,13 @@ VITALS: tuple[tuple[str, dict[str, str]], ...] = (
     ("What the rest of a batch changes", {"batch_effect": "in an image", "d_batch_effect": "in D's answer"}),
     ("Closer to a training image than another one is", {"closer": "chance"}),
 )  # fmt: skip
+MEASURED = {"largest_pixel": "Largest pixel", "d_of_fake": "D(G(z)), measured anew"}
+# What lies between 0 and 1 by its nature, or counts, is looked at on a plain scale to begin with.
+PLAIN = {
+    *("D's mean answers", "D(G(z)), measured anew", "Largest pixel", "Precision and recall", "Modes found"),
+    *("High-quality share", "Does D tell them apart?", "Dead units, a share", "Saturated units, a share"),
+    *("Pixels at the ends of the range, a share", "Closer to a training image than another one is"),
+}
 LAYERS = {
     "d_grads": "Norms of D's gradients by layer",
     "g_grads": "Norms of G's gradients by layer",
@@ -110,7 +117,7 @@ class Panel:
             "unit": self.unit,
             "floor": self.floor,
             "positive": signs == {True},
-            "log": signs == {True} and max(values) > LOG * min(values),
+            "log": signs == {True} and max(values) > LOG * min(values) and self.title not in PLAIN,
             "series": [
                 {
                     "name": series.name,
@@ -133,7 +140,7 @@ def panels(rows: Sequence[Row]) -> list[Panel]:
         _panel("Losses", "Training", logged, {"d_loss": "D", "g_loss": "G"}, _top),
         _panel("D's mean answers", "Training", logged, {"d_real": "D(real)", "d_fake": "D(fake)"}, _top),
         *(
-            _panel(name.replace("_", " "), "Training", logged, {name: name.replace("_", " ")}, _top)
+            _panel(MEASURED.get(name, _words(name)), "Training", logged, {name: _words(name)}, _top)
             for name in _names(logged)
             if name not in KNOWN
         ),
@@ -227,8 +234,7 @@ def _of_vitals(rows: Sequence[Row]) -> Iterator[Panel]:
     told = {name for _, names in VITALS for name in names}
     for name in plain:
         if name not in told:
-            label = name.replace("_", " ")
-            yield _panel(label, group, rows, {name: label}, _of_sign)
+            yield _panel(_words(name), group, rows, {name: _words(name)}, _of_sign)
     layered = dict.fromkeys(
         name for of in signs for name, value in of.items() if isinstance(value, dict | list)
     )
@@ -236,7 +242,7 @@ def _of_vitals(rows: Sequence[Row]) -> Iterator[Panel]:
         parts = [_layers(of.get(name)) for of in signs]
         layers = dict.fromkeys(layer for of in parts for layer in of)
         x = [float(row["images"]) for row in rows]
-        title = LAYERS.get(name, f"{name.replace('_', ' ')}, each")
+        title = LAYERS.get(name, f"{_words(name)}, each")
         series = [
             Series(layer, x, [finite(of.get(layer)) for of in parts], colour=i % 8, dash=i // 8 % 4)
             for i, layer in enumerate(list(layers)[:IN_A_PANEL])
@@ -249,6 +255,11 @@ def _layers(value: object) -> dict[str, object]:
     if isinstance(value, dict):
         return {str(key): of for key, of in value.items()}
     return {f"{i + 1}": of for i, of in enumerate(value)} if isinstance(value, list) else {}
+
+
+def _words(name: str) -> str:
+    words = name.replace("_", " ")
+    return words[:1].upper() + words[1:]
 
 
 def _short(value: float | None) -> float | int | None:

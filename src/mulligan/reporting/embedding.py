@@ -6,6 +6,7 @@ import base64
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,10 +16,12 @@ from mulligan.errors import UserError
 from mulligan.runlog import SAMPLES
 
 MOST_PIXELS = 1 << 25  # of a picture that is opened at all
-SIDE = 640  # pixels that a picture has at most, either way
-LARGE = 24_000  # bytes from which a picture is written with loss
+SIDE = 512  # pixels that a picture has at most, either way
+LARGE = 24_000  # bytes from which a picture may be written with loss
+RAW = 150_000  # bytes of pixels from which it is, without asking what it would come to otherwise
 
 Pixels = npt.NDArray[np.uint8]
+Frame = dict[str, Any]  # a picture and the images seen when it was drawn
 
 
 def embed(picture: Image.Image, side: int = SIDE) -> str:
@@ -27,9 +30,12 @@ def embed(picture: Image.Image, side: int = SIDE) -> str:
     if max(picture.size) > side:
         picture = picture.copy()
         picture.thumbnail((side, side), Image.Resampling.LANCZOS)
-    kind, raw = "png", _encoded(picture, "PNG")
-    if len(raw) > LARGE:
-        kind, raw = min((("png", raw), ("webp", _encoded(picture, "WEBP"))), key=lambda found: len(found[1]))
+    if picture.width * picture.height * len(picture.getbands()) > RAW:
+        kind, raw = "webp", _encoded(picture, "WEBP")
+    else:
+        kind, raw = "png", _encoded(picture, "PNG")
+        if len(raw) > LARGE and len(smaller := _encoded(picture, "WEBP")) < len(raw):
+            kind, raw = "webp", smaller
     return f"data:image/{kind};base64,{base64.b64encode(raw).decode()}"
 
 
@@ -58,14 +64,19 @@ def embed_array(image: Pixels) -> str:
     )
 
 
-def frames(run: Path, most: int) -> list[tuple[int, Path]]:
-    """Return a run's sample pictures by images seen: at most so many, evenly spread, the last always."""
+def frames(run: Path, most: int) -> list[Frame]:
+    """Embed a run's sample pictures: at most so many, evenly spread, the last always.
+
+    Raises:
+        UserError: one is damaged.
+    """
     found = sorted(
         (int(path.stem), path)
         for path in (run / SAMPLES).glob("*.png")
         if path.stem.isdecimal() and len(path.stem) < 19
     )
-    return [found[i] for i in spread(len(found), most)]
+    chosen = (found[i] for i in spread(len(found), most))
+    return [{"images": images, "src": embed_file(path)} for images, path in chosen]
 
 
 def spread(n: int, most: int) -> Sequence[int]:
@@ -91,7 +102,7 @@ def _halved(picture: Image.Image) -> Image.Image:
 def _encoded(picture: Image.Image, kind: str) -> bytes:
     buffer = io.BytesIO()
     if kind == "WEBP":
-        picture.convert("RGB").save(buffer, format="WEBP", quality=72, method=2)
+        picture.convert("RGB").save(buffer, format="WEBP", quality=72, method=1)
     else:
         picture.save(buffer, format="PNG")
     return buffer.getvalue()

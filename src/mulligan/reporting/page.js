@@ -3,7 +3,8 @@
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const DASHES = ["", "7 4", "2 3", "9 3 2 3"];
-  const EDGE = { left: 54, right: 14, top: 20, bottom: 34 };
+  const EDGE = { left: 54, right: 14, top: data.marks.length > 1 ? 34 : 20, bottom: 34 };
+  const LINE = 14; // between two rows of the names of what went wrong
   const charts = [];
   const cursors = new Map(); // unit of the horizontal axis → where all figures with it show their values
 
@@ -23,7 +24,7 @@
   const figure = (value) => {
     if (value === null || value === undefined) return "–";
     const size = Math.abs(value);
-    if (size !== 0 && (size >= 1e7 || size < 1e-3)) return value.toExponential(1);
+    if (size !== 0 && (size >= 1e7 || size < 1e-3)) return value.toExponential(1).replace(".0e", "e");
     if (size >= 1000) return Math.round(value).toLocaleString("en-GB");
     return String(Number(value.toPrecision(3)));
   };
@@ -153,6 +154,7 @@
         high = Math.max(high, floor);
       }
       if (!(low <= high)) [low, high] = this.log ? [0.1, 1] : [0, 1];
+      if (low === 0 && high === 0) high = 1;
       if (this.log) return low === high ? [low / 2, high * 2] : [low / 1.1, high * 1.1];
       const room = (high - low) * 0.06 || Math.abs(high) * 0.1 || 1;
       return [low >= 0 && low < (high - low) * 0.5 ? 0 : low - room, high + room];
@@ -232,18 +234,20 @@
 
     moments() {
       if (this.panel.unit !== "images seen") return;
-      let free = 0;
-      for (const mark of [...data.marks].sort((a, b) => a.x - b.x)) {
+      const taken = [];
+      for (const mark of data.marks) { // the most important first: it gets the room
         if (mark.x > this.widest) continue;
         const x = this.x(mark.x);
         const group = shape("g", { class: `mark ${mark.severity}` });
         group.append(shape("title", {}, `${mark.name}, from ${position(mark.x)} images on`));
         group.append(shape("path", { d: `M${x} ${EDGE.top - 5}V${this.height - EDGE.bottom}` }));
-        const length = mark.name.length * 5.8;
-        const start = Math.min(x + 3, this.width - length - 2);
-        if (start >= free) {
-          group.append(shape("text", { x: start, y: EDGE.top - 8 }, mark.name));
-          free = start + length + 8;
+        const length = mark.name.length * 6.2;
+        const start = Math.max(2, Math.min(x + 3, this.width - length - 2));
+        const rows = EDGE.top > 2 * LINE ? [0, 1] : [0];
+        const row = rows.find((r) => !taken.some((t) => t.row === r && start < t.end && t.start < start + length));
+        if (row !== undefined) {
+          group.append(shape("text", { x: start, y: EDGE.top - 8 - row * LINE }, mark.name));
+          taken.push({ row, start, end: start + length + 8 });
         }
         this.svg.append(group);
       }
@@ -288,8 +292,8 @@
         this.pointer.append(shape("path", { d: `M${x} ${EDGE.top}V${this.height - EDGE.bottom}` }));
       }
       const said = this.panel.series.map((series, i) => {
-        const at = nearest(series.x, idle ? Infinity : cursor);
-        const value = series.y[idle ? series.y.length - 1 : at];
+        const at = idle ? series.y.findLastIndex((y) => y !== null) : nearest(series.x, cursor);
+        const value = series.y[at];
         const band = series.low.length && series.low[at] !== null && series.high[at] !== null;
         const range = band && !idle ? ` (${figure(series.low[at])} … ${figure(series.high[at])})` : "";
         this.values[i].textContent = this.shown[i] ? figure(value) + range : "";

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -12,9 +12,9 @@ from mulligan import runlog
 from mulligan.data.dataset import Dataset
 from mulligan.errors import UserError
 from mulligan.model import load
-from mulligan.reporting import curves, drawn, judging, sections
+from mulligan.reporting import curves, drawn, embedding, judging, sections
 from mulligan.reporting.curves import Panel, Series
-from mulligan.reporting.embedding import embed_file
+from mulligan.reporting.embedding import Frame, embed_file, spread
 from mulligan.reporting.facts import Facts
 from mulligan.reporting.markup import Markup, join, page, section, tag
 
@@ -42,21 +42,19 @@ def of_run(facts: Facts, training: Dataset | str, *, quick: bool = False) -> byt
         sections.scorecard(judgement, facts),
         sections.curves(found),
     )
-    after = [sections.classes(judgement)]
+    after = [sections.classes(judgement, facts)]
     if model.makes_points:
         after += [drawn.plane(model, dataset)]
     else:
         after += [drawn.walk(model), drawn.neighbours(model, training, quick=quick)]
     after += [sections.recipe(facts), _footer()]
     marks = sections.marks(facts)
-    made = b""
-    for most in FRAMES:
-        slider, frames = sections.samples(facts, most)
-        body = join(before, section("samples", "Samples over time", slider), *after)
-        made = page(f"{facts.name} · Mulligan", body, _data(found, marks, [frames]))
-        if len(made) <= LIMIT:
-            break
-    return made
+
+    def with_frames(frames: Sequence[Sequence[Frame]]) -> bytes:
+        slider = section("samples", "Samples over time", sections.samples(frames[0]))
+        return page(f"{facts.name} · Mulligan", join(before, slider, *after), _data(found, marks, frames))
+
+    return _small_enough(with_frames, [embedding.frames(facts.run, FRAMES[0])])
 
 
 def of_pair(a: Facts, b: Facts) -> bytes:
@@ -95,21 +93,17 @@ def of_pair(a: Facts, b: Facts) -> bytes:
         for label, facts in zip(labels, pair, strict=True)
         for mark in sections.marks(facts)
     ]
-    made = b""
-    for most in FRAMES:
-        sliders, frames = zip(
-            *(sections.samples(of, most // 2 or 1, i) for i, of in enumerate(pair)), strict=True
-        )
+
+    def with_frames(frames: Sequence[Sequence[Frame]]) -> bytes:
         figures = (
-            tag("figure", tag("h3", label), slider) for label, slider in zip(labels, sliders, strict=True)
+            tag("figure", tag("h3", label), sections.samples(some, i))
+            for i, (label, some) in enumerate(zip(labels, frames, strict=True))
         )
-        body = join(
-            before, section("samples", "Samples over time", tag("div", *figures, class_="pair")), _footer()
-        )
-        made = page(f"{labels[0]} and {labels[1]} · Mulligan", body, _data(found, marks, list(frames)))
-        if len(made) <= LIMIT:
-            break
-    return made
+        sliders = section("samples", "Samples over time", tag("div", *figures, class_="pair"))
+        title = f"{labels[0]} and {labels[1]} · Mulligan"
+        return page(title, join(before, sliders, _footer()), _data(found, marks, frames))
+
+    return _small_enough(with_frames, [embedding.frames(facts.run, FRAMES[1]) for facts in pair])
 
 
 def of_contest(out: Path, table: Sequence[Sequence[str]], runs: Sequence[tuple[str, int, Path]]) -> bytes:
@@ -220,6 +214,15 @@ def _table(table: Sequence[Sequence[str]]) -> Markup:
     return tag("table", tag("thead", head), tag("tbody", *body))
 
 
+def _small_enough(made: Callable[[Sequence[Sequence[Frame]]], bytes], frames: list[list[Frame]]) -> bytes:
+    """Make a page with as many pictures in its sliders as its size allows."""
+    for most in FRAMES:
+        written = made([[some[i] for i in spread(len(some), most)] for some in frames])
+        if len(written) <= LIMIT:
+            break
+    return written
+
+
 def _beside(facts: Facts) -> Markup:
     """Say of one of two runs what the head of its own page says."""
     return tag("div", sections.headline(facts, small=True))
@@ -230,6 +233,6 @@ def _footer() -> Markup:
     return tag("footer", said)
 
 
-def _data(found: Sequence[Panel], marks: list[dict[str, Any]], frames: list[Any]) -> dict[str, Any]:
+def _data(found: Sequence[Panel], marks: list[dict[str, Any]], frames: Sequence[Any]) -> dict[str, Any]:
     most = curves.points(found)
     return {"panels": [panel.plain(most) for panel in found], "marks": marks, "frames": frames}

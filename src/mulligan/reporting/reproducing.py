@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -58,14 +57,18 @@ def overrides(recipe: Recipe) -> list[str] | None:
         return None
     base = recipes.read(recipe.name)
     old, new = (_flat(one.model_dump(exclude={"budget"}, mode="json")) for one in (base, recipe))
-    sets = [
-        setting(key, value) for key, value in new.items() if old.get(key, ...) != value and value is not None
-    ]
-    try:
-        made = recipes.read(recipe.name, sets)
-    except UserError:
-        return None
-    return sets if made.model_dump(exclude={"budget"}) == recipe.model_dump(exclude={"budget"}) else None
+    changed = [key for key, value in new.items() if old.get(key, ...) != value]
+    # A table whose kind changes loses its other keys, so that all that is not a default must be said again.
+    anew = tuple(key.removesuffix("kind") for key in changed if key.endswith(".kind"))
+    for keys in (changed, [key for key in new if key in changed or key.startswith(anew)]):
+        sets = [setting(key, new[key]) for key in keys if new[key] is not None]
+        try:
+            made = recipes.read(recipe.name, sets)
+        except UserError:
+            continue
+        if made.model_dump(exclude={"budget"}) == recipe.model_dump(exclude={"budget"}):
+            return sets
+    return None
 
 
 def setting(key: str, value: object) -> str:
@@ -85,11 +88,6 @@ def retry(facts: Facts, sets: str, onset: int) -> list[str]:
     if best is None or best.images > onset:
         words += ["--from", str(max((images for images in saved if images <= onset), default=0))]
     return [*words, "--set", sets]
-
-
-def line(words: list[str]) -> str:
-    """Write a command as a shell takes it."""
-    return shlex.join(words)
 
 
 def _again(facts: Facts) -> list[str]:

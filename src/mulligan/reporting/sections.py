@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,8 +10,8 @@ from mulligan import runlog
 from mulligan.doctor import Verdict
 from mulligan.reporting import reproducing
 from mulligan.reporting.curves import Panel
-from mulligan.reporting.embedding import embed_file, frames
-from mulligan.reporting.facts import Facts
+from mulligan.reporting.embedding import Frame, embed_file
+from mulligan.reporting.facts import SCORECARD, Facts
 from mulligan.reporting.judging import NO_VALUE, Judgement
 from mulligan.reporting.markup import Markup, join, rows, section, tag
 from mulligan.scorecard.card import number
@@ -58,8 +59,8 @@ def _standing(facts: Facts) -> Markup | None:
     if facts.meta.stopped:
         return tag("p", f"Ended by its stop rule: {facts.meta.stopped}.", class_="quiet")
     if not facts.spent:
-        line = reproducing.line(["mulligan", "resume", str(facts.run)])
-        return tag("p", f"Ended early, after {of}. ", tag("code", line), " goes on.", class_="standing")
+        again = _typed(["mulligan", "resume", str(facts.run)])
+        return tag("p", f"Ended early, after {of}. ", again, " goes on.", class_="standing")
     return None
 
 
@@ -116,14 +117,9 @@ def scorecard(judgement: Judgement | None, facts: Facts) -> Markup:
     """Show each metric beside what real images score in its place."""
     more = tag(
         "p",
-        tag(
-            "code",
-            reproducing.line(
-                ["mulligan", "evaluate", str(facts.run), "--json", f"{facts.run}/scorecard.json"]
-            ),
-        ),
+        _typed(["mulligan", "evaluate", str(facts.run), "--json", f"{facts.run}/{SCORECARD}"]),
         " and then ",
-        tag("code", reproducing.line(["mulligan", "report", str(facts.run)])),
+        _typed(["mulligan", "report", str(facts.run)]),
         " put the full card here.",
         class_="quiet",
     )
@@ -153,11 +149,13 @@ def scorecard(judgement: Judgement | None, facts: Facts) -> Markup:
     )
 
 
-def classes(judgement: Judgement | None) -> Markup:
+def classes(judgement: Judgement | None, facts: Facts) -> Markup:
     """Show how often each class occurs, beside how often it should."""
     title = "Classes"
     if judgement is None or not judgement.counts:
+        points = facts.recipe.generator.output == "linear"
         said = "What judges this run can compare images, but does not name classes."
+        said = "Points in a plane have modes rather than classes." if points else said
         return section(
             "classes", title, tag("p", said if judgement else "Nothing has named classes.", class_="quiet")
         )
@@ -206,17 +204,19 @@ def curves(found: Sequence[Panel]) -> Markup:
     parts: list[Markup] = [tag("p", said, class_="quiet")]
     for group in dict.fromkeys(panel.group for panel in found):
         own = [i for i, panel in enumerate(found) if panel.group == group]
-        charts = (tag("figure", tag("figcaption", found[i].title), class_="chart", data_panel=i) for i in own)
+        charts = (
+            tag("figure", tag("figcaption", tag("span", found[i].title)), class_="chart", data_panel=i)
+            for i in own
+        )
         parts += [tag("h3", group), tag("div", *charts, class_="charts")]
     script = tag("noscript", tag("p", "The curves are drawn by a script in this page, and scripts are off."))
     return section("curves", "Curves", *parts, script)
 
 
-def samples(facts: Facts, most: int, number_of: int = 0) -> tuple[Markup, list[dict[str, Any]]]:
-    """Make a slider through the sample pictures, and return them with it."""
-    found = [{"images": images, "src": embed_file(path)} for images, path in frames(facts.run, most)]
+def samples(found: Sequence[Frame], number_of: int = 0) -> Markup:
+    """Make a slider through pictures, the page's so-many-th; its script has them all."""
     if not found:
-        return tag("p", "No picture has been drawn yet.", class_="quiet"), []
+        return tag("p", "No picture has been drawn yet.", class_="quiet")
     last = found[-1]
     name = f"slider-{number_of}"
     picture = tag(
@@ -227,9 +227,7 @@ def samples(facts: Facts, most: int, number_of: int = 0) -> tuple[Markup, list[d
         id=f"{name}-picture",
     )
     if len(found) == 1:
-        return tag(
-            "div", picture, tag("p", f"One picture, after {last['images']:,} images.", class_="quiet")
-        ), found
+        return tag("div", picture, tag("p", f"One picture, after {last['images']:,} images.", class_="quiet"))
     control = tag(
         "div",
         tag("label", "Images seen", for_=name),
@@ -237,7 +235,7 @@ def samples(facts: Facts, most: int, number_of: int = 0) -> tuple[Markup, list[d
         tag("output", f"{last['images']:,}", for_=name, id=f"{name}-images"),
         class_="control",
     )
-    return tag("div", picture, control, class_="slider", data_slider=number_of), found
+    return tag("div", picture, control, class_="slider", data_slider=number_of)
 
 
 def recipe(facts: Facts) -> Markup:
@@ -293,7 +291,13 @@ def _again(facts: Facts) -> Markup:
 
 
 def _command(words: list[str]) -> Markup:
-    return tag("pre", tag("code", reproducing.line(words)), class_="command")
+    return tag("pre", _typed(words), class_="command")
+
+
+def _typed(words: list[str]) -> Markup:
+    """Write a command as a shell takes it, in pieces that a narrow screen does not break within."""
+    pieces = (join(" " if i else None, tag("span", shlex.quote(word))) for i, word in enumerate(words))
+    return tag("code", *pieces)
 
 
 def _environment(facts: Facts) -> list[tuple[str, object]]:
