@@ -431,7 +431,7 @@ def test_the_command_makes_the_same_plan(
     words = reproducing.command(facts.read(run))
     assert words is not None
     assert words[:5] == ["mulligan", "train", "mlp-relu", "--data", "digits"]
-    assert words[5:9] == ["--images", "512", "--seed", "7"]
+    assert words[5:11] == ["--images", "512", "--seed", "7", "--precision", "exact"]
     assert command(*words[1:], "--out", tmp_path / "again", "--quiet") == 0
     assert (tmp_path / "again" / "recipe.toml").read_bytes() == (run / "recipe.toml").read_bytes()
     logs = [(where / "log.jsonl").read_text() for where in (run, tmp_path / "again")]
@@ -444,8 +444,8 @@ def test_a_recipe_of_ones_own_is_made_again_from_the_run(tmp_path: Path) -> None
     mine = tmp_path / "mine.toml"
     mine.write_text('extends = "mlp-relu"\nname = "mine"\n')
     run = mulligan.train(mine, data="digits", steps=2, out=tmp_path / "run", overrides=TINY).directory
-    words = reproducing.command(facts.read(run))
-    assert words == ["mulligan", "train", f"{run}/recipe.toml", "--data", "digits", "--seed", "0"]
+    words, tail = reproducing.command(facts.read(run)), ["--seed", "0", "--precision", "exact"]
+    assert words == ["mulligan", "train", f"{run}/recipe.toml", "--data", "digits", *tail]
     assert "mine is not one of the package's recipes" in read(run / reporting.REPORT).text
 
 

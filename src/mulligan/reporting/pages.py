@@ -134,7 +134,9 @@ def of_contest(out: Path, table: Sequence[Sequence[str]], runs: Sequence[tuple[s
             tag("div", _table(table), class_="wide", tabindex=0),
         ),
         section(
-            "figure", "Figure", tag("img", src=embed_file(figure, 1400), alt="Fréchet distance over time")
+            "figure",
+            "Figure",
+            tag("img", src=embed_file(figure, 1400), alt="Fréchet distance over time", class_="smooth"),
         )
         if figure.is_file()
         else None,

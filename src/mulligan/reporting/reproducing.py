@@ -44,7 +44,7 @@ def command(facts: Facts) -> list[str] | None:
     words += ["--data", about.source if about.source in data_room.DATASETS else about.name]
     words += [] if about.size is None else ["--size", str(about.size)]
     words += _budget(recipe) if sets is not None else []
-    words += ["--seed", str(facts.meta.seed)]
+    words += ["--seed", str(facts.meta.seed), "--precision", facts.meta.mode.precision]
     return words + [word for key in sets or () for word in ("--set", key)]
 
 
