@@ -395,6 +395,7 @@ def test_no_run_makes_it_large(sick: Path) -> None:
     frames = json.loads(read(path).data)["frames"][0]
     assert frames[-1]["images"] == 644
     assert 1 < len(frames) < 40
+    assert "Sign0, each, the first 24 of 100" in read(path).panels
 
 
 def test_frames_are_spread_evenly_with_the_last(tmp_path: Path) -> None:

@@ -247,6 +247,8 @@ def _of_vitals(rows: Sequence[Row]) -> Iterator[Panel]:
             Series(layer, x, [finite(of.get(layer)) for of in parts], colour=i % 8, dash=i // 8 % 4)
             for i, layer in enumerate(list(layers)[:IN_A_PANEL])
         ]
+        if len(layers) > IN_A_PANEL:
+            title += f", the first {IN_A_PANEL} of {len(layers):,}"
         yield Panel(title, group, [one for one in series if one.drawn])
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from mulligan import checkpoint, pictures
 from mulligan import data as data_room
+from mulligan import pictures
 from mulligan.checkpoint import AboutData
 from mulligan.data.dataset import Dataset
 from mulligan.errors import UserError
@@ -124,11 +124,6 @@ def trained_on(dataset: Dataset, recipe: Recipe) -> Dataset:
         return dataset
     labels = None if dataset.labels is None else dataset.labels[held_out:]
     return replace(dataset, images=dataset.images[held_out:], labels=labels)
-
-
-def last(run: Path) -> Path:
-    """Return the checkpoint that everything is drawn from."""
-    return checkpoint.find(run)
 
 
 def _scatter(points: npt.NDArray[Any]) -> Image.Image:

@@ -17,6 +17,7 @@ from mulligan.reporting.curves import Panel, Series
 from mulligan.reporting.embedding import Frame, embed_file, spread
 from mulligan.reporting.facts import Facts
 from mulligan.reporting.markup import Markup, join, page, section, tag
+from mulligan.runlog import Row
 
 LIMIT = 5_000_000  # bytes
 FRAMES = (40, 20, 8, 2)  # sample pictures: the first number with which a page is no larger
@@ -32,7 +33,7 @@ def of_run(facts: Facts, training: Dataset | str, *, quick: bool = False) -> byt
     Raises:
         UserError: a part of the run is damaged.
     """
-    model = load(drawn.last(facts.run))
+    model = load(facts.run)
     dataset = training if isinstance(training, Dataset) else None
     judgement = judging.judge(facts, dataset)
     found = curves.panels(facts.rows)
@@ -79,7 +80,9 @@ def of_pair(a: Facts, b: Facts) -> bytes:
     before = join(
         tag("p", "Mulligan · two runs", class_="over"),
         tag("h1", f"{labels[0]} and {labels[1]}"),
-        tag("div", *(_beside(facts) for facts in pair), class_="pair sides"),
+        tag(
+            "div", *(tag("div", sections.headline(facts, small=True)) for facts in pair), class_="pair sides"
+        ),
         section(
             "changes",
             "What was changed",
@@ -118,7 +121,7 @@ def of_contest(out: Path, table: Sequence[Sequence[str]], runs: Sequence[tuple[s
         UserError: the figure is damaged.
     """
     found = [
-        _race("seconds of training", lambda row: row.get("time", {}).get("seconds"), runs),
+        _race("seconds of training", _seconds, runs),
         _race("images seen", lambda row: row["images"], runs),
     ]
     found = [panel for panel in found if panel.series]
@@ -168,7 +171,12 @@ def overlaid(found: Sequence[tuple[str, Sequence[Panel]]]) -> list[Panel]:
     return laid
 
 
-def _race(unit: str, place: Any, runs: Iterable[tuple[str, int, Path]]) -> Panel:
+def _seconds(row: Row) -> object:
+    time = row.get("time")
+    return time.get("seconds") if isinstance(time, dict) else None
+
+
+def _race(unit: str, place: Callable[[Row], object], runs: Iterable[tuple[str, int, Path]]) -> Panel:
     """Draw the Fréchet distance of every run's light cards over time or images."""
     every: list[Series] = []
     colours: dict[str, int] = {}
@@ -223,11 +231,6 @@ def _small_enough(made: Callable[[Sequence[Sequence[Frame]]], bytes], frames: li
         if len(written) <= LIMIT:
             break
     return written
-
-
-def _beside(facts: Facts) -> Markup:
-    """Say of one of two runs what the head of its own page says."""
-    return tag("div", sections.headline(facts, small=True))
 
 
 def _footer() -> Markup:
