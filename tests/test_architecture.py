@@ -68,19 +68,24 @@ ROOMS: dict[str, str] = {
     "watching": "calibration doctor loop pictures recipe runlog seeds state",
     "model": "build checkpoint conditions distributed errors hardware recipe sampler | torch",
     "training": (
-        "calibration checkpoint data distributed errors hardware loop model recipe runlog sampler"
+        "calibration checkpoint data distributed errors hardware loop model recipe reporting runlog sampler"
         " scorecard state watching | torch"
     ),
     "retrying": "checkpoint data doctor errors loop recipe resuming runlog training watching",
+    "reporting": (  # reads run directories and draws with the sampler: neither step nor loop
+        "checkpoint data doctor errors files metrics model pictures recipe runlog scorecard | numpy PIL"
+    ),
     "resuming": "checkpoint data distributed errors files loop recipe runlog training watching",
     "arena": "checkpoint errors files recipe runlog | matplotlib numpy",
     "sweep": "arena errors files recipe runlog | optuna",
     "generation": "data distributed errors hardware model pictures",
     "tracking": "calibration errors loop runlog state | torch",
-    "": "_version errors loop model recipe resuming retrying scorecard training",  # imported when asked for
+    # imported when asked for
+    "": "_version errors loop model recipe reporting resuming retrying scorecard training",
     "cli": (
         "_version arena calibration data distributed doctor errors files generation hardware loop model"
-        " pictures recipe resuming retrying runlog scorecard state sweep tracking training watching"
+        " pictures recipe reporting resuming retrying runlog scorecard state sweep tracking training"
+        " watching"
         " | rich typer"
     ),
     "__main__": "cli",

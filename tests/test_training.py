@@ -46,11 +46,14 @@ def test_the_run_directory(name: str, digits: Dataset, tmp_path: Path) -> None:
         path.relative_to(run.directory).as_posix() for path in run.directory.rglob("*") if path.is_file()
     ]
     shapes = (
-        r"recipe\.toml|log\.jsonl|environment\.json|\.lock|timelapse\.webp|grid\.png|samples/\d{12}\.png|"
+        r"recipe\.toml|log\.jsonl|environment\.json|report\.html|\.lock|timelapse\.webp|grid\.png|samples/\d{12}\.png|"
         r"samples/timelapse/\d{12}\.png|checkpoints/\d{12}\.safetensors"
     )
     assert [file for file in files if not re.fullmatch(shapes, file)] == []
-    always = ("recipe.toml", "log.jsonl", "environment.json", ".lock", "timelapse.webp", "grid.png")
+    always = (
+        *("recipe.toml", "log.jsonl", "environment.json", ".lock", "timelapse.webp", "grid.png"),
+        "report.html",
+    )
     assert set(always) <= set(files)
     last = f"{run.images:012d}"
     assert {f"samples/{last}.png", f"samples/timelapse/{last}.png"} <= set(files)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mulligan.loop import Progress
     from mulligan.model import Model, load
     from mulligan.recipe import Recipe
+    from mulligan.reporting import report
     from mulligan.resuming import resume
     from mulligan.retrying import retry
     from mulligan.scorecard import Scorecard, evaluate
@@ -35,6 +36,7 @@ __all__ = [
     "__version__",
     "evaluate",
     "load",
+    "report",
     "resume",
     "retry",
     "train",
@@ -47,6 +49,7 @@ _HOMES = {
     "Recipe": "recipe",
     "Run": "training",
     "Scorecard": "scorecard",
+    "report": "reporting",
     "evaluate": "scorecard",
     "resume": "resuming",
     "retry": "retrying",

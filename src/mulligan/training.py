@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from mulligan import calibration, checkpoint, distributed, hardware, loop, runlog, scorecard, state
+from mulligan import calibration, checkpoint, distributed, hardware, loop, reporting, runlog, scorecard, state
 from mulligan import data as data_room
 from mulligan import recipe as recipes
 from mulligan.calibration import Forecast
@@ -65,6 +65,7 @@ class Run:
         steps: Updates made.
         seconds: Time spent training.
         interrupted: Did a signal end it early?
+        report: The page that says what it came to; None where it could not be written.
     """
 
     directory: Path
@@ -73,6 +74,7 @@ class Run:
     steps: int
     seconds: float
     interrupted: bool
+    report: Path | None = None
 
     def model(self) -> Model:
         """Load the generator of the last checkpoint."""
@@ -271,15 +273,17 @@ def carry_out(
             else:
                 calibration.remember(state, state.images - before[0], state.seconds - before[1])
             observer.finish(state, paused=reason in PAUSES)
+            report = reporting.leave(run, plan.dataset)
     except RunError as error:
         error.run = run
+        reporting.leave(run, plan.dataset)  # now more than ever
         raise
     except OSError as error:
         raise RunError(
             f"{run}: cannot be written: {error.strerror or error}: the last checkpoint is whole; "
             f"`mulligan resume {shlex.quote(str(run))}` goes on from it"
         ) from None
-    return Run(run, reason, state.images, state.steps, state.seconds, reason == INTERRUPTED)
+    return Run(run, reason, state.images, state.steps, state.seconds, reason == INTERRUPTED, report)
 
 
 def follow(plan: Plan, run: Path) -> Run:

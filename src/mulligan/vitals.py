@@ -216,19 +216,25 @@ def _of_company(gan: GAN, stream: Stream, knobs: Knobs, seen: Seen) -> Signs:
     """See what BatchNorm makes of the rest of a batch: one half stays, the other is exchanged."""
     n = stream.recipe.data.batch
     half = n // 2
-    z, y = stream.latents(2 * n - half), None if seen.y is None else seen.y[:1].expand(n)
-    first = generate(gan, z[:n], y)[:half]
-    second = generate(gan, torch.cat([z[:half], z[n:]]), y)[:half]
-    spread = _mean_square(_distances(seen.real.flatten(1), seen.real.flatten(1)))
-    signs: Signs = {"batch_effect": (first - second).flatten(1).square().sum(1).mean() / spread}
-    real, fake = look(gan, seen.real[:n], stream, knobs), look(gan, seen.fake[:half], stream, knobs)
-    judged_apart, mixed = (
-        gan.objective.score(judge(gan, x, y))[: max(1, half // gan.pack)]
-        for x in (real, torch.cat([real[: half // gan.pack], fake]))
-    )
+    units = half // gan.pack  # that D judges
+    y = None if seen.y is None else seen.y[:1].expand(n)
+    moved, judged = [], []
+    for i in range(math.ceil(LOOK / n)):  # of a small batch one alone says little
+        z = stream.latents(2 * n - half)
+        first, second = generate(gan, z[:n], y), generate(gan, torch.cat([z[:half], z[n:]]), y)
+        moved.append((first - second)[:half].flatten(1).square().sum(1))
+        mine, others = seen.real[i * n :][:n], seen.fake[i * n :][: n - half]
+        apart, mixed = (
+            gan.objective.score(judge(gan, look(gan, x, stream, knobs), y))
+            for x in (mine, torch.cat([mine[:half], others]))
+        )
+        judged.append((apart - mixed)[:units].abs())
+    reals = seen.real.flatten(1)
     deviation = torch.cat([seen.real_score, seen.fake_score]).std().clamp(min=1e-12)
-    signs["d_batch_effect"] = (judged_apart - mixed).abs().mean() / deviation
-    return signs
+    return {
+        "batch_effect": torch.cat(moved).mean() / _mean_square(_distances(reals, reals)),
+        "d_batch_effect": torch.cat(judged).mean() / deviation if units else None,
+    }
 
 
 def _closer(fake: Tensor, images: Tensor, span: tuple[float, float]) -> float:
@@ -281,5 +287,7 @@ def _plain(value: Any) -> Any:
         return {name: _plain(one) for name, one in value.items()}
     if isinstance(value, list):
         return [_plain(one) for one in value]
+    if value is None:
+        return None
     number = float(value.detach() if isinstance(value, Tensor) else value)
     return float(f"{number:.6g}") if math.isfinite(number) else None

@@ -68,12 +68,18 @@ def summary(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
     return rows
 
 
-def table(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """Lay a summary out for people: mean ± half the 95 % interval over seeds."""
+def cells_of(rows: Sequence[dict[str, Any]]) -> list[list[str]]:
+    """Write a summary for people, with a row of headings: mean ± half the 95 % interval over seeds."""
     cells = [["recipe", "at", "seeds", *COLUMNS]]
     for row in rows:
         line = [row["recipe"], row["mark"], f"{row['seeds'] - row['failed']}/{row['seeds']}"]
         cells.append(line + [_written(row["metrics"].get(name)) for name in COLUMNS])
+    return cells
+
+
+def table(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Lay a summary out in lines whose columns stand below one another."""
+    cells = cells_of(rows)
     widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
     aligned = [str.ljust, str.ljust, *[str.rjust] * (len(widths) - 2)]
     return [

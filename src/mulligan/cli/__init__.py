@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from mulligan._version import __version__
-from mulligan.cli import arena, compare, data, doctor, evaluate, generate, recipes, runs, train
+from mulligan.cli import arena, compare, data, doctor, evaluate, generate, recipes, report, runs, train
 from mulligan.errors import RunError, UserError
 
 app = typer.Typer(
@@ -29,6 +29,7 @@ app.command()(train.retry)
 app.command()(doctor.doctor)
 app.command()(runs.runs)
 app.command()(compare.compare)
+app.command()(report.report)
 app.command()(generate.generate)
 app.command()(generate.info)
 app.command()(evaluate.evaluate)

@@ -42,7 +42,7 @@ def arena(
     quick: Annotated[bool, typer.Option("--quick", help="As in evaluate.")] = False,
 ) -> None:
     """Compare recipes: every one with several seeds under one budget, scored by the same card."""
-    from mulligan import hardware
+    from mulligan import hardware, reporting
     from mulligan.arena import Contest, figure, hold, results
 
     contest = Contest(
@@ -69,6 +69,8 @@ def arena(
             print(f"figure:    {out}/arena.png")
         except UserError as error:
             print(f"no figure: {error}")
+        runs = [(cell.name, cell.seed, cell.run) for cell, _ in outcomes]
+        print(f"report:    {reporting.contest(out, results.cells_of(rows), runs)}")
     except OSError as error:
         raise UserError(f"--out {out}: cannot be written: {error.strerror}") from None
 

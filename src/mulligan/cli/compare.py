@@ -14,17 +14,23 @@ def compare(
     first: Annotated[Path, typer.Argument(metavar="DIR", help="A run directory.", show_default=False)],
     second: Annotated[Path, typer.Argument(metavar="DIR", help="Another.", show_default=False)],
     out: Annotated[
-        Path | None, typer.Option(help="Also draw curves and grids: FILE.png (needs mulligan[plot]).")
+        Path | None,
+        typer.Option(help="Also draw curves and grids: FILE.html, or FILE.png (needs mulligan[plot])."),
     ] = None,
 ) -> None:
     """Hold two runs side by side: what was changed between them, and what became of it."""
     from mulligan.arena import pair
     from mulligan.errors import UserError
 
-    if out is not None and out.suffix.lower() != ".png":
-        raise UserError(f"--out {out}: expected FILE.png")
+    kind = None if out is None else out.suffix.lower()
+    if kind not in (None, ".png", ".html"):
+        raise UserError(f"--out {out}: expected FILE.html or FILE.png")
     print("\n".join([*aligned(pair.table(first, second)), "", *pair.changes(first, second)]))
-    if out is not None:
+    if out is not None and kind == ".html":
+        from mulligan import reporting
+
+        reporting.compare(first, second, out)
+    elif out is not None:
         try:
             pair.draw(out, first, second)
         except OSError as error:

@@ -234,6 +234,8 @@ def _report(run: Run, quiet: bool) -> int:
         print(
             f"pictures:  {run.directory}/grid.png, {run.directory}/timelapse.webp, {run.directory}/samples/"
         )
+        if run.report:
+            print(f"report:    {run.report}")
     if run.interrupted:
         print(f"go on:     mulligan resume {shlex.quote(str(run.directory))}")
         return 130

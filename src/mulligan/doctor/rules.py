@@ -8,6 +8,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 from mulligan.doctor.chart import Chart, Series, lasting
 from mulligan.doctor.diagnosis import Kind, Severity
@@ -19,14 +20,14 @@ ORDER: tuple[Kind, ...] = (
     "wrong-pixel-range",
     "learning-rate-too-high",
     "learning-rate-too-low",
-    "exploding-gradient",
     "saturated-units",
     "dead-units",
     "batchnorm-leak",
     "latent-ignored",
+    "penalty-too-weak",
+    "exploding-gradient",
     "vanishing-generator-gradient",
     "penalty-too-strong",
-    "penalty-too-weak",
     "oscillation",
     "discriminator-overpowers",
     "mode-collapse",
@@ -42,7 +43,7 @@ LARGE_UPDATE = 0.1  # of a weight in the first update
 SMALL_UPDATE = 3e-4  # of a weight, at the best of times
 SATURATED = 0.5
 DEAD = 0.5
-COMPANY = 0.05  # of the distance between reals, that an image may move with its company
+COMPANY = 0.1  # of the distance between fakes, that an image may move with its company
 IGNORED = 0.01
 COLLAPSED = 0.25
 BAD = 0.1  # energy distance: a human sees at once which are the reals
@@ -50,7 +51,12 @@ CERTAIN = 0.99  # separation
 FADED = 0.01  # of the largest gradient that there was
 FAINT = 1e-3  # losses are of the order of 1, and so are the gradients that they give
 BLIND = 0.65
-CLOSE = 0.9
+CLOSE = 0.65
+HEAVY = 2.0  # times D's loss, that a penalty may be
+LIGHT = 0.05
+SWING = 0.6
+SWAY = 5.0
+STEEP = 5.0  # where a penalty asks for 1
 LARGE_SCORE = 200.0  # a logit of 40 is as certain as float32 can say
 LARGE_GRADIENT = 1e3
 MODES = 0.75
@@ -99,6 +105,8 @@ def _wrong_range(chart: Chart) -> Finding | None:
 
 
 def _exploding(chart: Chart) -> Finding | None:
+    if chart.recipe.constraint.clip or chart.recipe.discriminator.spectral_norm:
+        return None
     of_fakes = dict(chart.course("fake_score"))
     scores = [
         (images, max(abs(real), abs(of_fakes.get(images, 0)))) for images, real in chart.course("real_score")
@@ -170,16 +178,21 @@ def _units(chart: Chart, sign: str, most: float, text: str) -> Finding | None:
 
 
 def _leak(chart: Chart) -> Finding | None:
-    series = chart.course("batch_effect")
-    onset = lasting(series, [value > COMPANY for _, value in series], share=LASTING)
+    spread = dict(chart.course("diversity"))
+    series = [
+        (images, effect / spread[images])
+        for images, effect in chart.course("batch_effect")
+        if spread.get(images, 0) > IGNORED / 10
+    ]
+    onset = lasting(series, [share > COMPANY for _, share in series], share=LASTING)
     if onset is None or len(series) < 3:
         return None
     share = series[-1][1]
     text = (
-        f"one latent's image moves by {share:.0%} of the distance between reals when the rest of its batch "
+        f"one latent's image moves by {share:.0%} of the distance between fakes when the rest of its batch "
         "is exchanged"
     )
-    return Finding("warning", onset, text, {"batch_effect": share})
+    return Finding("critical" if share > 2 * COMPANY else "warning", onset, text, {"batch_effect": share})
 
 
 def _vanishing(chart: Chart) -> Finding | None:
@@ -198,21 +211,52 @@ def _vanishing(chart: Chart) -> Finding | None:
 def _too_strong(chart: Chart) -> Finding | None:
     if not chart.recipe.penalty.used or not _warm(chart):
         return None
-    separation, energy = chart.course("separation"), dict(chart.course("energy"))
-    ill = [value < BLIND and energy.get(images, 0) > 2 * BAD for images, value in separation]
-    onset = lasting(separation, ill, share=LASTING)
+    energy, separation = chart.course("energy"), dict(chart.course("separation"))
+    penalty, loss = dict(chart.course("penalty")), dict(chart.course("d_loss"))
+
+    def flat(images: int, distance: float) -> bool:
+        blind = separation.get(images, 1) < BLIND and distance > 2 * BAD
+        return blind or (distance > BAD and penalty.get(images, 0) > HEAVY * abs(loss.get(images, 0)))
+
+    onset = lasting(energy, [flat(images, distance) for images, distance in energy], share=LASTING)
     if onset is None:
         return None
-    figures = {"separation": separation[-1][1], "energy": list(energy.values())[-1]}
+    last = energy[-1][0]
+    figures = {
+        "energy": energy[-1][1],
+        "separation": separation.get(last, 0),
+        "penalty": penalty.get(last, 0),
+    }
     text = (
-        f"the discriminator puts a real above a fake with chance {figures['separation']:.2f}, although in "
-        f"pixels they lie {figures['energy']:.2f} of the distance between reals apart"
+        f"the penalty is {figures['penalty']:.2g} beside a loss of {loss.get(last, 0):.2g}; D puts a real "
+        f"above a fake with chance {figures['separation']:.2f}, although in pixels they lie "
+        f"{figures['energy']:.2f} of the distance between reals apart"
     )
     return Finding("critical", onset, text, figures)
 
 
 def _too_weak(chart: Chart) -> Finding | None:
-    return _sure(chart) if chart.recipe.penalty.used else None
+    used = chart.recipe.penalty.used
+    if not used or chart.recipe.generator.output == "linear":  # in a plane a slope has no natural size
+        return None
+    slopes, penalty, loss = chart.course("slope"), dict(chart.course("penalty")), dict(chart.course("d_loss"))
+    to_one = not {"r1", "r2"} & used.keys()  # the others ask for a slope of 1
+
+    def steep(images: int, slope: float) -> bool:
+        if to_one:
+            return slope > STEEP
+        return slope > 1.5 and penalty.get(images, 0) < LIGHT * abs(loss.get(images, 0))
+
+    onset = lasting(slopes, [steep(images, slope) for images, slope in slopes], share=2 * LASTING)
+    if onset is None or not _warm(chart):
+        return _sure(chart)
+    last, slope = slopes[-1]
+    text = (
+        f"the discriminator's slope is {slope:.2g}, the penalty of it {penalty.get(last, 0):.2g} beside a "
+        f"loss of {loss.get(last, 0):.2g}"
+    )
+    figures = {"slope": slope, "penalty": penalty.get(last, 0.0), "d_loss": loss.get(last, 0.0)}
+    return Finding("critical" if (chart.last("energy") or 0) > BAD else "warning", onset, text, figures)
 
 
 def _overpowers(chart: Chart) -> Finding | None:
@@ -245,6 +289,8 @@ def _sure(chart: Chart) -> Finding | None:
 
 
 def _ignored(chart: Chart) -> Finding | None:
+    if chart.recipe.generator.output == "linear" and chart.recipe.condition.kind != "none":
+        return None  # a group of points is small beside the plane
     series = chart.course("latent_effect")
     onset = lasting(series, [value < IGNORED for _, value in series], share=LASTING)
     if onset is None or not _warm(chart):
@@ -291,7 +337,34 @@ def _memorising(chart: Chart) -> Finding | None:
 
 
 def _swinging(chart: Chart) -> Finding | None:
-    return None
+    energy = chart.last("energy", over=5) or 0
+    half = chart.examined[len(chart.examined) // 2 :]
+    alike = (chart.last("diversity", over=len(half)) or 0) < COLLAPSED
+    if len(half) < 4 or not _warm(chart) or energy < BAD / 2 or alike:
+        return None
+    centres = [row["vitals"].get("centre") for row in half]
+    moved = [
+        abs(p - q)
+        for a, b in pairwise(centres)
+        if isinstance(a, list) and isinstance(b, list)
+        for p, q in zip(a, b, strict=False)
+        if isinstance(p, float) and isinstance(q, float)
+    ]
+    scores = [(row["vitals"].get("real_score"), row["vitals"].get("fake_score")) for row in half]
+    known = [(a, b) for a, b in scores if isinstance(a, float) and isinstance(b, float)]
+    if not moved or len(known) < 4:
+        return None
+    swing = statistics.median(moved)
+    gap = max(statistics.median(abs(a - b) for a, b in known), 1e-9)
+    level = statistics.median(abs((a + b) - (c + d)) / 2 for (a, b), (c, d) in pairwise(known)) / gap
+    free = not chart.recipe.penalty.used and not chart.recipe.objective.has_probability
+    if swing < SWING and not (free and level > SWAY):
+        return None
+    text = (
+        f"from one examination to the next the fakes' mean moves by {swing:.2f} of reals' deviation, and D's "
+        f"answers by {level:.1f} times what they differ between reals and fakes"
+    )
+    return Finding("critical", half[0]["images"], text, {"swing": swing, "sway": level, "energy": energy})
 
 
 def _undertrained(chart: Chart) -> Finding | None:

@@ -8,6 +8,7 @@ from mulligan.data import synthetic
 from mulligan.errors import UserError
 from mulligan.evaluator import Evaluator
 from mulligan.metrics import classes, points
+from mulligan.metrics.estimate import Estimate
 from mulligan.scorecard.card import Metric, Scorecard
 from mulligan.scorecard.source import Samples
 
@@ -24,16 +25,21 @@ def judge_points(samples: Samples, name: str) -> Scorecard:
     """
     if not samples.are_points:
         raise UserError(f"--reference {name} is of points in a plane, the samples are images")
-    kind, draw = PLANES[name]
-    centres, std = synthetic.modes("ring" if kind == "ring" else "grid")
+    centres, std = synthetic.modes("ring" if PLANES[name][0] == "ring" else "grid")
     flat = samples.images.reshape(len(samples.images), -1).astype(np.float64)
     if flat.shape[1] != 2 or not np.isfinite(flat).all():
         raise UserError(f"--reference {name}: expected finite points [N, 2, 1, 1]")
-    real = draw(len(flat), seed=FLOOR_SEED)[0].reshape(len(flat), 2).astype(np.float64)
-    floors = points.toy(real, centres, std)
+    real = floors(name, len(flat))
     found = points.toy(flat, centres, std)
-    metrics = {key: Metric.of(estimate, floors[key].value) for key, estimate in found.items()}
+    metrics = {key: Metric.of(estimate, real[key].value) for key, estimate in found.items()}
     return Scorecard(name, len(flat), {}, metrics)
+
+
+def floors(name: str, n: int) -> dict[str, Estimate]:
+    """Measure so many real points of a set in the plane."""
+    kind, draw = PLANES[name]
+    real = draw(n, seed=FLOOR_SEED)[0].reshape(n, 2).astype(np.float64)
+    return points.toy(real, *synthetic.modes("ring" if kind == "ring" else "grid"))
 
 
 def judge_stacked(samples: Samples, evaluator: Evaluator, device: str) -> Scorecard:
