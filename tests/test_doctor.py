@@ -46,7 +46,7 @@ def course(n: int = 20, **ill: Any) -> list[runlog.Row]:
 
 
 def cards(n: int = 8, **figures: Any) -> list[runlog.Row]:
-    well = {"judge": "mnist", "frechet": 0.6, "frechet_floor": 0.2, "missing": []}
+    well = {"judge": "mnist", "frechet": 0.6, "frechet_floor": 0.2, "classes": [9] * 10, "missing": []}
     return [{"images": (i + 1) * 2 * EVERY, "card": well | figures} for i in range(n)]
 
 

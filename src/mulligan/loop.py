@@ -98,7 +98,7 @@ def train(state: State, run: Path, observer: Observer) -> str:
     """
     recipe, budget = state.recipe, state.recipe.budget
     frames = Cadence(every=max(1, budget.images // FRAMES), counts="from-zero", most=FRAMES)
-    examinations = _examinations(recipe)
+    checkups = examinations(recipe)
     deadline = math.inf if budget.minutes is None else state.seconds + 60 * budget.minutes
     last_step = math.inf if budget.steps is None else budget.steps
     log, meter = RunLog(run), Meter(state)
@@ -136,7 +136,7 @@ def train(state: State, run: Path, observer: Observer) -> str:
                 observer.row(row, progress)
 
             # What the doctor reads
-            if due(examinations, before, state.images):
+            if due(checkups, before, state.images):
                 examined_at = state.images
                 _examine(state, log, meter, observer)
 
@@ -171,7 +171,7 @@ def train(state: State, run: Path, observer: Observer) -> str:
                 observer.tick(meter.progress(state))
         # Leave the last state behind, examined and judged like the others
         is_best = False
-        if examinations.every and examined_at != state.images and reason != INTERRUPTED:
+        if checkups.every and examined_at != state.images and reason != INTERRUPTED:
             _examine(state, log, meter, observer)
         judged = 0 < recipe.card.every <= state.images and reason != INTERRUPTED
         if judged and carded_at != state.images:
@@ -260,7 +260,7 @@ def _time(progress: Progress) -> Row:
     }
 
 
-def _examinations(recipe: Recipe) -> Cadence:
+def examinations(recipe: Recipe) -> Cadence:
     """As many as the recipe wants over its budget, but so few that they cost little."""
     if not recipe.log.examinations:
         return Cadence(every=0)

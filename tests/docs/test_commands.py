@@ -35,7 +35,9 @@ from support import command
 FOR_THE_READER = (("pip", "install"), ("git", "clone"), ("cd",), ("export",))
 OPTIONAL_SETS = ("fashion-mnist", "kmnist")
 AT_LEAST = 5  # commands in README.md
-VERBS = "train|resume|retry|runs|compare|report|generate|info|evaluate|reference|arena|sweep|recipes|data"
+VERBS = (
+    "train|resume|retry|doctor|runs|compare|report|generate|info|evaluate|reference|arena|sweep|recipes|data"
+)
 
 
 def commands(body: str) -> list[str]:

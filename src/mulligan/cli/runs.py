@@ -9,13 +9,13 @@ import typer
 
 from mulligan.cli.wording import aligned, duration
 
-COLUMNS = ("run", "recipe", "data", "images", "time", "Fréchet", "best", "second shot of")
+COLUMNS = ("run", "recipe", "data", "images", "time", "Fréchet", "best", "doctor", "second shot of")
 
 
 def runs(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where the runs are.")] = Path("runs"),
 ) -> None:
-    """List the runs in a folder: how far they are, how good, and what they are a second shot of.
+    """List the runs in a folder: how far they are, how good, what is wrong, what they are a second shot of.
 
     Fréchet distances are of the light scorecards: the last, and the best with the images it was at.
     """
@@ -32,13 +32,13 @@ def runs(
 
 
 def _row(run: Path) -> tuple[str, ...]:
-    from mulligan import runlog
+    from mulligan import doctor, runlog
     from mulligan.errors import UserError
     from mulligan.recipe import read
 
     try:
         rows = runlog.rows_so_far(run)
-        name, data, parent = read(run / runlog.RECIPE).name, runlog.data_name(run), runlog.parent(run)
+        recipe, data, parent = read(run / runlog.RECIPE), runlog.data_name(run), runlog.parent(run)
     except UserError as error:
         return (run.name, *["–"] * (len(COLUMNS) - 2), f"cannot be read: {error}")
     cards = runlog.cards(rows)
@@ -46,11 +46,12 @@ def _row(run: Path) -> tuple[str, ...]:
     timed = [row["time"]["seconds"] for row in rows if isinstance(row.get("time"), dict)]
     return (
         run.name,
-        name,
+        recipe.name,
         data,
         f"{rows[-1]['images']:,}" if rows else "0",
         duration(float(timed[-1])) if timed else "–",
         f"{cards[-1]['card']['frechet']:.3g}" if cards else "–",
         f"{best['card']['frechet']:.3g} at {best['images']:,}" if best else "–",
+        next((verdict.kind for verdict in doctor.diagnose(recipe, rows).verdicts), "–"),
         f"{Path(parent.run).name} at {parent.images:,}: {'; '.join(parent.changes)}" if parent else "",
     )

@@ -60,6 +60,7 @@ STEEP = 5.0  # where a penalty asks for 1
 LARGE_SCORE = 200.0  # a logit of 40 is as certain as float32 can say
 LARGE_GRADIENT = 1e3
 MODES = 0.75
+PERSISTENT = 4  # scorecards
 GOOD = 10.0  # floors
 FALLING = 0.8  # of the Fréchet distance two scorecards before
 
@@ -317,12 +318,20 @@ def _collapsed(chart: Chart) -> Finding | None:
 
 def _missing(chart: Chart) -> Finding | None:
     cards = [row for row in chart.settled if isinstance(row["card"].get("missing"), list)]
-    series: Series = [(row["images"], float(len(row["card"]["missing"]))) for row in cards]
-    onset = lasting(series, [value > 0 for _, value in series], share=LASTING)
-    if onset is None or len(cards) < 3 or not _warm(chart) or _improving(chart):
+    if len(cards) < 3 or not _warm(chart):
         return None
-    names = ", ".join(map(str, cards[-1]["card"]["missing"]))
-    return Finding("warning", onset, f"classes hardly painted: {names}", {"missing": series[-1][1]})
+    lacking = [set(map(str, row["card"]["missing"])) for row in cards]
+    classes = len(cards[-1]["card"].get("classes") or ()) or 10
+    begun = next((i for i, missing in enumerate(lacking) if 2 * len(missing) <= classes), len(cards))
+    if len(cards) - begun >= PERSISTENT:  # most have come by then: what has not will not
+        gone = set.intersection(*lacking[-PERSISTENT:])
+    else:
+        gone = set() if _improving(chart) else set.intersection(*lacking[-3:])
+    if not gone:
+        return None
+    onset = lasting([(row["images"], 0.0) for row in cards], [gone <= missing for missing in lacking])
+    text = f"classes hardly painted, card after card: {', '.join(sorted(gone))}"
+    return Finding("warning", onset or chart.images, text, {"missing": float(len(gone))})
 
 
 def _memorising(chart: Chart) -> Finding | None:
