@@ -29,8 +29,8 @@ FIGURES = Path(__file__).parent.parent / "docs" / "figures"
 # Tutorial → images, changes
 TUTORIALS: dict[str, tuple[int, tuple[str, ...]]] = {
     "mlp-tanh": (256_000, ('stop={kind="none"}', "log.every=12800", "samples.every=25600")),
-    "mlp-relu": (1_000_000, ()),
-    "mlp-smooth": (1_000_000, ()),
+    "mlp-relu": (600_000, ()),
+    "mlp-smooth": (600_000, ()),
 }
 N = 10_000
 HEAD = """# What the second shot mends

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,16 +78,13 @@ def setting(key: str, value: object) -> str:
     return f"{key}={value if bare else json.dumps(value)}"
 
 
-def retry(facts: Facts, sets: str, onset: int) -> list[str]:
+def retry(facts: Facts, sets: Sequence[str], onset: int) -> list[str]:
     """Return the words of a second shot with something changed, from before a fault showed."""
-    words = ["mulligan", "retry", str(facts.run)]
-    saved = [
-        int(path.stem) for path in (facts.run / FOLDER).glob("[0-9]*.safetensors") if path.stem.isdecimal()
-    ]
-    best = facts.meta.scores
-    if best is None or best.images > onset:
-        words += ["--from", str(max((images for images in saved if images <= onset), default=0))]
-    return [*words, "--set", sets]
+    found = (facts.run / FOLDER).glob("[0-9]*.safetensors")
+    saved = [int(path.stem) for path in found if path.stem.isdecimal()]
+    start = max((images for images in saved if images < onset), default=0)
+    changes = [word for change in sets for word in ("--set", change)]
+    return ["mulligan", "retry", str(facts.run), "--from", str(start), *changes]
 
 
 def _again(facts: Facts) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 from mulligan import runlog
@@ -75,7 +76,7 @@ def verdicts(facts: Facts) -> Markup:
 
 
 def _verdict(facts: Facts, verdict: Verdict) -> Markup:
-    cures = [advice for advice in verdict.advice if advice.set]
+    cures = [advice.set for advice in verdict.advice if advice.set]  # to be followed together
     shown = [
         tag("img", src=src, alt=alt, class_="evidence")
         for name, alt in zip(verdict.evidence.pictures, _alts(verdict), strict=False)
@@ -84,19 +85,19 @@ def _verdict(facts: Facts, verdict: Verdict) -> Markup:
     advice = [
         tag(
             "li",
-            tag("code", f"--set {one.set}") if one.set else None,
-            tag("p", one.why, " ", tag("cite", one.source) if one.source else None),
+            *(tag("code", f"--set {one.set}") for one in together if one.set),
+            tag("p", why, " ", tag("cite", source) if source else None),
         )
-        for one in verdict.advice
+        for (why, source), together in groupby(verdict.advice, lambda one: (one.why, one.source))
     ]
     return tag(
         "article",
         tag("h3", _kind(verdict), " ", tag("span", verdict.severity, class_="badge")),
-        tag("p", f"From {verdict.onset_images:,} images on. ", verdict.evidence.text),
+        tag("p", f"From {verdict.onset_images:,} images on: ", verdict.evidence.text, "."),
         tag("div", *shown, class_="evidences") if shown else None,
         tag("p", tag("b", "Why. "), verdict.cause),
         tag("ul", *advice, class_="advice") if advice else None,
-        _command(reproducing.retry(facts, cures[0].set, verdict.onset_images)) if cures else None,
+        _command(reproducing.retry(facts, cures, verdict.onset_images)) if cures else None,
         class_=f"verdict {verdict.severity}",
     )
 
