@@ -188,7 +188,7 @@ def test_it_says_what_why_and_what_to_change(ill: Path, capsys: pytest.CaptureFi
     assert command("doctor", ill) == 0
     out = capsys.readouterr().out
     assert out.startswith("critical: latent-ignored, since 128 images\n")
-    assert "change:  latent.low=-1.0: " in out
+    assert "change:  latent.low=-1.0, latent.high=1.0: " in out
     assert f"mulligan retry {ill}" in out
 
 

@@ -43,13 +43,18 @@ def begun(recipe: str, source: Dataset | str, changes: tuple[str, ...] = (), upd
 
 @pytest.mark.parametrize("recipe", KINDS)
 def test_every_kind_of_network_can_be_examined(recipe: str, digits: Dataset) -> None:
-    signs = vitals.examine(begun(recipe, digits, KINDS[recipe]))
+    state = begun(recipe, digits, KINDS[recipe])
+    signs = vitals.examine(state)
     assert 0 <= signs["separation"] <= 1
     assert signs["diversity"] > 0
     assert signs["slope"] > 0
     assert signs["g_grad"] > 0
     assert signs["d_grad"] == pytest.approx(sum(x**2 for x in signs["d_grads"].values()) ** 0.5, rel=1e-4)
     assert 0 < signs["g_update"] < 1
+    objective = state.gan.objective
+    assert signs["g_equilibrium"] == pytest.approx(objective.equilibrium[1], rel=1e-5)
+    assert signs["d_chance"] == pytest.approx(objective.chance[0] * state.gan.d_scale, rel=1e-5)
+    assert ("real_accuracy" in signs) == (objective.probability is not None)
     assert ("g_dead" in signs) == (recipe in ("mlp-relu", "conditional", "lsgan", "wgan-gp"))
     assert ("d_saturated" in signs) == (recipe in ("mlp-tanh", "dcgan-softmax"))
     normalised = ("mlp-batchnorm", "conditional", "lsgan", "wgan-gp")

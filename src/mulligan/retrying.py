@@ -59,22 +59,24 @@ def retry(
         RunError: the run could not go on; its last checkpoint is whole.
     """
     directory = Path(run)
-    worst = next(iter(doctor.examine(directory).verdicts), None)
-    advice = tuple(one.set for one in worst.advice if one.set) if worst else ()
-    if not overrides and not advice:
-        what = f"no change of the recipe cures {worst.kind}" if worst else "nothing is wrong with it"
+    if checkpoint.find(directory) == directory:
+        raise UserError(f"{directory}: retry takes the run directory, not one of its checkpoints")
+    diagnosis = doctor.examine(directory)
+    ill = None if diagnosis.healthy else diagnosis.verdicts[0]
+    overrides = overrides or tuple(advice.set for advice in (ill.advice if ill else ()) if advice.set)
+    if not overrides:
+        what = f"no change of the recipe cures {ill.kind}" if ill else "nothing is wrong with it"
         raise UserError(f"{directory}: {what}: --set KEY=VALUE says what to change")
-    if from_images is None and worst:
-        from_images = max(0, worst.onset_images - 1)
-    overrides = overrides or advice
-    saved = checkpoint.read(_chosen(directory, from_images))
+    path, afresh = _chosen(directory, from_images, ill.onset_images if ill else None)
+    saved = checkpoint.read(path)
     before = recipes.from_dict(saved.meta.recipe, f"{saved.path}: its recipe")
     now = recipes.from_dict(recipes.overridden(saved.meta.recipe, overrides))
     changes = recipes.differences(before, now)
     if not changes:
         raise UserError("retry: nothing changes, and the same run would come out: --set KEY=VALUE says what")
     now = with_budget(now, images, None, None)
-    plan, where = _rewound(partial(plan_again, directory, saved, now, data, device), saved, directory)
+    begin = partial(plan_again, directory, saved, now, data, device)
+    plan, where = (begin(), 0) if afresh else _rewound(begin, saved, directory)
     if plan.state.images >= now.budget.images:
         raise UserError(
             f"{directory}: {where:,} images were seen there, the budget is {now.budget.images:,}: --images N"
@@ -131,20 +133,21 @@ def second_shots(
     return made
 
 
-def _chosen(run: Path, images: int | None) -> Path:
-    """Return the checkpoint to go back to."""
-    if checkpoint.find(run) == run:
-        raise UserError(f"{run}: retry takes the run directory, not one of its checkpoints")
-    if images is None:
+def _chosen(run: Path, images: int | None, onset: int | None) -> tuple[Path, bool]:
+    """Return the checkpoint to go back to; and whether that is too late, and the start is meant."""
+    history = checkpoint.history(run)
+    if images is None and onset is None:
         best = run / checkpoint.FOLDER / checkpoint.BEST
         if not best.exists():
             raise UserError(f"{run}: no scorecard says which checkpoint was good: --from IMAGES says it")
-        return best
-    earlier = [path for path in checkpoint.history(run) if int(path.stem) <= images]
-    if not earlier:
-        first = int(checkpoint.history(run)[0].stem)
-        raise UserError(f"--from {images}: the first checkpoint of {run} is at {first:,} images")
-    return earlier[-1]
+        return best, False
+    asked = images if images is not None else max(0, (onset or 0) - 1)
+    earlier = [path for path in history if int(path.stem) <= asked]
+    if earlier:
+        return earlier[-1], False
+    if images is None:
+        return history[0], True
+    raise UserError(f"--from {images}: the first checkpoint of {run} is at {int(history[0].stem):,} images")
 
 
 def _rewound(begin: Callable[[], Plan], saved: Checkpoint, run: Path) -> tuple[Plan, int]:

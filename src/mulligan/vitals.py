@@ -50,6 +50,9 @@ def examine(state: State) -> Signs:
         Numbers by name, and by layer where a name ends in ``s``:
 
         - ``d_loss``, ``g_loss``: without penalties; ``penalty``: what they add to D's loss;
+        - ``d_equilibrium``, ``g_equilibrium``, ``d_chance``, ``g_chance``: what this objective's losses are
+          where fakes equal reals, and where D has learnt nothing;
+        - ``real_accuracy``, ``fake_accuracy``: how many D is right about, where it gives a probability;
         - ``real_score``, ``fake_score``: D's mean scores; ``separation``: the chance that D scores a real
           above a fake, ½ where it cannot tell them apart; ``slope``: mean ‖∇D‖ at reals;
         - ``d_grad``, ``g_grad``, ``d_grads``, ``g_grads``: norms of gradients;
@@ -57,7 +60,7 @@ def examine(state: State) -> Signs:
           last update was, in root mean squares;
         - ``d_dead``, ``g_dead``: the share of rectified units that answer to no image; ``d_saturated``,
           ``g_saturated``: the share of hidden tanh values on the flat ends;
-        - ``edge``, ``real_edge``: the share of pixels at either end of the range, of fakes and reals;
+        - ``fake_edge``, ``real_edge``: the share of pixels at either end of the range, of fakes and reals;
         - ``diversity``: the mean square distance between fakes, as a share of that between reals;
           ``latent_effect``: likewise between fakes of the same label;
         - ``energy``: the energy distance (Székely and Rizzo 2013) of fakes from reals in pixels, as a share
@@ -133,6 +136,14 @@ def _game(gan: GAN, stream: Stream, knobs: Knobs, seen: Seen) -> Signs:
         "separation": (above.mean() + 1) / 2,
         "slope": _slope(gan, look(gan, real, stream, knobs), y),
     }
+    for name, (d_value, g_value) in (
+        ("equilibrium", gan.objective.equilibrium),
+        ("chance", gan.objective.chance),
+    ):
+        signs |= {f"d_{name}": gan.d_scale * d_value, f"g_{name}": g_value}
+    if gan.objective.probability:
+        signs["real_accuracy"] = (seen.real_score > 0).float().mean()
+        signs["fake_accuracy"] = (seen.fake_score < 0).float().mean()
     for side, network, turn in (("d", gan.discriminator, d), ("g", gan.generator, g)):
         norms = [gradient.norm() for gradient in turn.gradients]
         names = [name for name, _ in network.named_parameters()]

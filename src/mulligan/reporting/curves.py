@@ -28,9 +28,24 @@ CARD_PANELS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
 )
 # Panel → the vital signs in it and what each is called there; any other sign gets a panel of its own.
 VITALS: tuple[tuple[str, dict[str, str]], ...] = (
-    ("Losses without penalties", {"d_loss": "D", "g_loss": "G", "penalty": "penalty"}),
+    (
+        "Losses without penalties",
+        {
+            "d_loss": "D",
+            "g_loss": "G",
+            "penalty": "penalty",
+            "d_equilibrium": "D, where fakes equal reals",
+            "g_equilibrium": "G, where fakes equal reals",
+            "d_chance": "D, by chance",
+            "g_chance": "G, by chance",
+        },
+    ),
     ("D's scores", {"real_score": "of reals", "fake_score": "of fakes"}),
-    ("Does D tell them apart?", {"separation": "chance that a real scores above a fake"}),
+    ("Does D tell them apart?", {
+            "separation": "chance that a real scores above a fake",
+            "real_accuracy": "reals that it knows",
+            "fake_accuracy": "fakes that it knows",
+        }),
     ("Slope of D at reals", {"slope": "‖∇D‖"}),
     ("Norms of gradients", {"d_grad": "D", "g_grad": "G"}),
     ("Size of an update, as a share of the weights", {"d_update": "D", "g_update": "G"}),
@@ -38,7 +53,7 @@ VITALS: tuple[tuple[str, dict[str, str]], ...] = (
     ("Saturated units, a share", {"d_saturated": "D", "g_saturated": "G"}),
     ("Diversity, reals have 1", {"diversity": "of fakes", "latent_effect": "of fakes of one label"}),
     ("Energy distance of pixels", {"energy": "fakes from reals"}),
-    ("Pixels at the ends of the range, a share", {"edge": "of fakes", "real_edge": "of reals"}),
+    ("Pixels at the ends of the range, a share", {"fake_edge": "of fakes", "real_edge": "of reals"}),
     (
         "Range of pixels",
         {

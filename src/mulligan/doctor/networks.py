@@ -1,0 +1,161 @@
+"""Illnesses of one network, of its updates or of what it is fed."""
+
+from __future__ import annotations
+
+import statistics
+
+from mulligan.doctor.chart import Chart, lasting
+from mulligan.doctor.diagnosis import Severity
+from mulligan.doctor.finding import BAD, IGNORED, LASTING, Finding, certain, warm, who
+
+FULL_RANGE = 0.6  # of the generator's reach: real images span more
+LARGE_UPDATE = 0.1  # of a weight in the first update
+SMALL_UPDATE = 3e-4  # of a weight, at the best of times
+SATURATED = 0.5
+DEAD = 0.5
+COMPANY = 0.1  # of the distance between fakes, that an image may move with its company
+FADED = 0.01  # of the largest gradient that there was
+FAINT = 1e-3  # losses are of the order of 1, and so are the gradients that they give
+LARGE_SCORE = 200.0  # a logit of 40 is as certain as float32 can say
+LARGE_GRADIENT = 1e3
+
+
+def non_finite(chart: Chart) -> Finding | None:
+    """Find the update that broke."""
+    row = next((row for row in chart.rows if "not_finite" in row), None)
+    if row is None:
+        return None
+    step = int(row.get("step", 0))
+    return Finding(
+        "critical", row["images"], f"step {step:,}: {row['not_finite']} is not finite", {"step": step}
+    )
+
+
+def wrong_range(chart: Chart) -> Finding | None:
+    """Find reals that fill little of what the generator can paint."""
+    reach = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0)}.get(chart.recipe.generator.output)
+    lowest, highest = chart.sign("real_low"), chart.sign("real_high")
+    if reach is None or not lowest or not highest:
+        return None
+    found = min(value for _, value in lowest), max(value for _, value in highest)
+    share = (found[1] - found[0]) / (reach[1] - reach[0])
+    if share >= FULL_RANGE:
+        return None
+    text = (
+        f"real pixels lie from {found[0]:.3g} to {found[1]:.3g}, "
+        f"and the generator paints from {reach[0]:g} to {reach[1]:g}"
+    )
+    figures = {"real_low": found[0], "real_high": found[1], "reach_low": reach[0], "reach_high": reach[1]}
+    return Finding("critical", lowest[0][0], text, figures)
+
+
+def too_high(chart: Chart) -> Finding | None:
+    """Find updates that are a large share of the weights."""
+    figures, onset = {}, chart.images
+    for side in ("d", "g"):
+        shares = chart.sign(f"{side}_update")
+        large = [(images, share) for images, share in shares if share > LARGE_UPDATE]
+        if large and (large[0] == shares[0] or len(large) > 1):
+            onset = min(onset, large[0][0])
+            figures[f"{side}_update"] = max(share for _, share in large)
+    if not figures:
+        return None
+    said = " and ".join(f"{share:.0%} of the {who(name[0])}'s" for name, share in figures.items())
+    return Finding("critical", onset, f"an update changes up to {said} weights", figures)
+
+
+def too_low(chart: Chart) -> Finding | None:
+    """Find updates that are next to nothing."""
+    figures = {}
+    for side in ("d", "g"):
+        shares = [value for _, value in chart.sign(f"{side}_update")]
+        if shares and max(shares) < SMALL_UPDATE:
+            figures[f"{side}_update"] = max(shares)
+    if not figures or not warm(chart):
+        return None
+    said = " and ".join(f"{share:.1g} of the {who(name[0])}'s" for name, share in figures.items())
+    severity: Severity = "critical" if (chart.last("energy") or 0) > BAD else "warning"
+    return Finding(severity, chart.moments[0], f"an update changes at the most {said} weights", figures)
+
+
+def exploding(chart: Chart) -> Finding | None:
+    """Find answers or gradients that grow without bound."""
+    if chart.recipe.constraint.clip or chart.recipe.discriminator.spectral_norm:
+        return None
+    of_fakes = dict(chart.course("fake_score"))
+    scores = [
+        (images, max(abs(real), abs(of_fakes.get(images, 0)))) for images, real in chart.course("real_score")
+    ]
+    onset = lasting(scores, [value > LARGE_SCORE for _, value in scores])
+    if onset is not None and len(scores) >= 3:
+        text = f"the discriminator's answers have grown from {scores[0][1]:.2g} to {scores[-1][1]:.2g}"
+        return Finding("critical", onset, text, {"before": scores[0][1], "now": scores[-1][1]})
+    for side in ("d", "g"):
+        norms = chart.course(f"{side}_grad")
+        if len(norms) < 3:
+            continue
+        usual = statistics.median([value for _, value in norms[: max(2, len(norms) // 5)]])
+        onset = lasting(norms, [value > max(100 * usual, LARGE_GRADIENT) for _, value in norms])
+        if onset is not None:
+            text = f"the {who(side)}'s gradient has grown from {usual:.2g} to {norms[-1][1]:.2g}"
+            return Finding("critical", onset, text, {"before": usual, "now": norms[-1][1]})
+    return None
+
+
+def saturated(chart: Chart) -> Finding | None:
+    """Find tanh units on their flat ends."""
+    return _units(chart, "saturated", SATURATED, "hidden tanh values lie on its flat ends")
+
+
+def dead(chart: Chart) -> Finding | None:
+    """Find rectified units that never answer."""
+    return _units(chart, "dead", DEAD, "rectified units answer 0 to every image")
+
+
+def _units(chart: Chart, sign: str, most: float, text: str) -> Finding | None:
+    """Find units that are ill in either network."""
+    found = []
+    for side in ("g", "d"):
+        series = chart.course(f"{side}_{sign}")
+        onset = lasting(series, [value > most for _, value in series], share=LASTING)
+        if onset is not None and len(series) >= 3:
+            found.append((onset, side, series[-1][1]))
+    if not found:
+        return None
+    said = " and ".join(f"{share:.0%} of the {who(side)}'s" for _, side, share in found)
+    severity: Severity = "critical" if max(share for *_, share in found) > 0.9 else "warning"
+    figures = {f"{side}_{sign}": share for _, side, share in found}
+    return Finding(severity, min(found)[0], f"{said} {text}", figures)
+
+
+def leak(chart: Chart) -> Finding | None:
+    """Find images that depend on their batch."""
+    spread = dict(chart.course("diversity"))
+    series = [
+        (images, effect / spread[images])
+        for images, effect in chart.course("batch_effect")
+        if spread.get(images, 0) > IGNORED / 10
+    ]
+    onset = lasting(series, [share > COMPANY for _, share in series], share=LASTING)
+    if onset is None or len(series) < 3:
+        return None
+    share = series[-1][1]
+    text = (
+        f"one latent's image moves by {share:.0%} of the distance between fakes when the rest of its batch "
+        "is exchanged"
+    )
+    return Finding("critical" if share > 2 * COMPANY else "warning", onset, text, {"batch_effect": share})
+
+
+def vanishing(chart: Chart) -> Finding | None:
+    """Find a generator that gets no gradient from a D that is sure."""
+    norms = chart.course("g_grad")
+    if len(norms) < 3:
+        return None
+    usual = max(value for _, value in norms)
+    ill = [value < max(FADED * usual, FAINT) for _, value in norms]
+    onset = lasting(norms, ill, share=LASTING)
+    if onset is None or not certain(chart):
+        return None
+    text = f"the generator's gradient has fallen from {usual:.2g} to {norms[-1][1]:.2g}"
+    return Finding("critical", onset, text, {"before": usual, "now": norms[-1][1]})
