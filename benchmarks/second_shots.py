@@ -58,13 +58,8 @@ def pair(name: str, seed: int, scratch: Path) -> dict[str, Any]:
     found["verdicts after"] = [verdict.kind for verdict in doctor.examine(second.directory).verdicts]
     for when, run in (("before", first), ("after", second)):
         card = scorecard.evaluate(run.directory, n=N)
-        found[when] = {**described(card), "missing": len(missing(card)), "seconds": run.seconds}
+        found[when] = {**described(card), "seconds": run.seconds}
     return found
-
-
-def missing(card: scorecard.Scorecard) -> list[str]:
-    """Return the kinds of warning that name missing classes."""
-    return [warning.text for warning in card.warnings if warning.kind == "missing-class"]
 
 
 def page(rows: list[dict[str, Any]]) -> str:
@@ -89,7 +84,10 @@ def page(rows: list[dict[str, Any]]) -> str:
         if own:
             changes = "; ".join(own[0]["changes"])
             also = sorted({kind for row in own for kind in row["verdicts"]})
-            classes = [statistics.mean(row[when]["missing"] for row in own) for when in ("before", "after")]
+            classes = [
+                statistics.mean("missing-class" in row[when]["warnings"] for row in own)
+                for when in ("before", "after")
+            ]
             said = f"`{name}`: in all the doctor said {', '.join(also)}. Changed: {changes}."
             lines += [
                 "",
