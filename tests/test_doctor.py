@@ -158,10 +158,14 @@ def test_advice_leaves_a_recipe_that_can_be_read_and_differs(name: str, kind: An
 
 NUMBER = st.none() | st.floats(allow_nan=True, allow_infinity=True) | st.integers() | st.text(max_size=3)
 SIGNS = st.dictionaries(st.sampled_from(sorted(WELL)) | st.text(max_size=5), NUMBER, max_size=8)
+CARD = st.dictionaries(
+    st.sampled_from(["missing", "classes", "modes", "modes_floor", "frechet", "frechet_floor"]),
+    NUMBER | st.lists(NUMBER, max_size=3),
+)
 ROWS = st.lists(
     st.fixed_dictionaries(
         {"images": st.integers(0, 10**9)},
-        optional={"vitals": SIGNS, "card": SIGNS, "step": st.integers(0, 10**6)},
+        optional={"vitals": SIGNS, "card": CARD, "step": NUMBER, "not_finite": NUMBER},
     ),
     max_size=12,
 )
@@ -280,6 +284,32 @@ def test_a_run_that_is_lost_ends_early_and_is_tried_again(
     assert parent is not None
     assert parent.run == str(first)
     assert parent.changes == ["latent.low was -0.0001, is -1.0", "latent.high was 0.0001, is 1.0"]
+
+
+def test_where_out_is_given_the_shots_go_beside_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sets = [f"--set={change}" for change in (*small("mlp-relu"), "latent.low=-1e-4", "latent.high=1e-4")]
+    arguments = ("--data", "digits", "--steps", 500, "--second-shots", 1, "--out", tmp_path / "run", "-q")
+    assert command("train", "mlp-relu", *arguments, *sets) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'run-2'}\n"
+
+
+def test_what_breaks_in_an_examination_does_not_harm_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_state: object) -> None:
+        raise ZeroDivisionError("by design")
+
+    monkeypatch.setattr("mulligan.vitals.examine", broken)
+    run = mulligan.train(
+        "mlp-relu", data="digits", steps=30, out=tmp_path / "run", overrides=small("mlp-relu")
+    )
+    assert run.steps == 30
+    said = [row["vitals"] for row in runlog.rows(run.directory) if "vitals" in row]
+    assert said
+    assert said[0] == {"failed": "ZeroDivisionError: by design"}
+    assert doctor.examine(run.directory).healthy
 
 
 def test_a_run_that_is_not_finite_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

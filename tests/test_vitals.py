@@ -171,3 +171,9 @@ def test_what_is_not_finite_is_left_blank(digits: Dataset) -> None:
     signs = vitals.examine(state)
     assert signs["d_loss"] is None
     assert signs["diversity"] > 0
+
+
+def test_a_short_batch_at_the_end_of_an_epoch_is_no_trouble(digits: Dataset) -> None:
+    few = Dataset("few", digits.images[:70])
+    changes = (*small("mlp-batchnorm"), "data.batch=40", "data.last=short")
+    assert vitals.examine(begun("mlp-batchnorm", few, changes))["batch_effect"] > 0

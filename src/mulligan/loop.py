@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from mulligan import checkpoint, distributed, probes, vitals
 from mulligan.checkpoint import Scores
 from mulligan.doctor import Verdict
-from mulligan.errors import RunError
+from mulligan.errors import RunError, first_line
 from mulligan.recipe import Cadence, Recipe
 from mulligan.runlog import Row, RunLog
 from mulligan.schedules import due
@@ -105,7 +105,7 @@ def train(state: State, run: Path, observer: Observer) -> str:
     if not checkpoint.history(run):
         _save(state, run)
     checkpoint.thin(run, recipe.checkpoint.keep)  # a kill may have come between saving and thinning
-    saved_at = carded_at = examined_at = state.images
+    saved_at = carded_at = state.images
     unspent = state.images < budget.images and state.steps < last_step
     reason = state.stopped or (None if unspent else "the budget was spent before: --images N goes on")
     try:
@@ -135,9 +135,9 @@ def train(state: State, run: Path, observer: Observer) -> str:
                 log.write(row)
                 observer.row(row, progress)
 
-            # What the doctor reads
-            if due(checkups, before, state.images):
-                examined_at = state.images
+            # What the doctor reads; at the end as well, and before the checkpoint that may fall on it
+            over = state.images >= budget.images or state.steps >= last_step
+            if checkups.every and (over or reason or due(checkups, before, state.images)):
                 _examine(state, log, meter, observer)
 
             # Pictures
@@ -161,7 +161,7 @@ def train(state: State, run: Path, observer: Observer) -> str:
                 saved_at = state.images
 
             # Is it over?
-            if state.images >= budget.images or state.steps >= last_step:
+            if over:
                 reason = reason or "the budget is spent"
             elif state.seconds >= deadline:
                 reason = reason or TIME_UP
@@ -169,10 +169,8 @@ def train(state: State, run: Path, observer: Observer) -> str:
                 reason = reason or observer.asks_to_stop(lambda: meter.progress(state))
             if meter.ticks():
                 observer.tick(meter.progress(state))
-        # Leave the last state behind, examined and judged like the others
+        # Leave the last state behind, judged like the others
         is_best = False
-        if checkups.every and examined_at != state.images and reason != INTERRUPTED:
-            _examine(state, log, meter, observer)
         judged = 0 < recipe.card.every <= state.images and reason != INTERRUPTED
         if judged and carded_at != state.images:
             is_best = _card(state, log, meter, observer)
@@ -270,9 +268,12 @@ def examinations(recipe: Recipe) -> Cadence:
 
 
 def _examine(state: State, log: RunLog, meter: Meter, observer: Observer) -> None:
-    """Log the run's vital signs."""
+    """Log the run's vital signs; nothing that goes wrong with them may harm the run."""
     progress = meter.progress(state)
-    signs = vitals.examine(state)
+    try:
+        signs = vitals.examine(state)
+    except Exception as error:
+        signs = {"failed": f"{type(error).__name__}: {first_line(error)}"}
     row = {"images": state.images, "step": state.steps, "vitals": signs, "time": _time(progress)}
     log.write(row)
     observer.row(row, progress)

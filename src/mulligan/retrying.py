@@ -12,7 +12,7 @@ from mulligan import recipe as recipes
 from mulligan.checkpoint import Checkpoint
 from mulligan.data.dataset import Dataset
 from mulligan.errors import RunError, UserError
-from mulligan.loop import Progress
+from mulligan.loop import PAUSES, Progress
 from mulligan.resuming import changed_data, plan_again
 from mulligan.training import Plan, Run, execute, tuned, with_budget
 from mulligan.watching import Callback, Console
@@ -76,13 +76,14 @@ def retry(
         raise UserError("retry: nothing changes, and the same run would come out: --set KEY=VALUE says what")
     now = with_budget(now, images, None, None)
     begin = partial(plan_again, directory, saved, now, data, device)
-    plan, where = (begin(), 0) if afresh else _rewound(begin, saved, directory)
+    plan, where = _rewound(begin, saved, directory, afresh)
     if plan.state.images >= now.budget.images:
         raise UserError(
             f"{directory}: {where:,} images were seen there, the budget is {now.budget.images:,}: --images N"
         )
     plan = replace(plan, note=f"A second shot from {where:,} images of {directory}: {'; '.join(changes)}.")
-    plan = tuned(plan, precision or "auto", mode=None if precision or not where else saved.meta.mode)
+    as_before = None if precision or not where else saved.meta.mode
+    plan = tuned(plan, precision or saved.meta.mode.precision, mode=as_before)
     return execute(
         plan,
         Path(out) if out else None,
@@ -96,39 +97,52 @@ def second_shots(
     run: str | Path,
     most: int = 1,
     *,
+    data: str | Path | Dataset | None = None,
+    out: str | Path | None = None,
     device: str = "auto",
     consoles: Callable[[], Sequence[Console]] = tuple,
+    tell: Callable[[str], object] = print,
 ) -> list[Run]:
     """Take second shots, each of the one before, until the doctor finds a run well or has no advice.
 
     Args:
         run: The directory of a run that has ended, well or not.
         most: So many, at the most.
+        data: As in ``retry``.
+        out: The shots go to ``out``-2, ``out``-3 and so on; by default as in ``retry``.
         device: As in ``train``.
         consoles: Makes what shows a run.
+        tell: Hears in a line why a shot failed, or could not be taken.
 
     Returns:
-        The runs, the last one last; none where nothing was wrong.
+        The runs that have ended, the last one last; none where nothing was wrong.
 
     Raises:
         UserError: it is no run.
-        RunError: no run directory could be written.
+        RunError: the last shot could not go on.
     """
     made: list[Run] = []
     directory = Path(run)
-    for _ in range(most):
-        found = doctor.examine(directory)
+    for shot in range(most):
+        found, last = doctor.examine(directory), shot == most - 1
         if found.healthy or not any(advice.set for advice in found.verdicts[0].advice):
             break
+        where = None if out is None else f"{out}-{shot + 2}"
         try:
-            made.append(retry(directory, device=device, consoles=consoles(), gives_up=True))
-            directory = made[-1].directory
+            made.append(
+                retry(directory, data=data, out=where, device=device, consoles=consoles(), gives_up=not last)
+            )
+        except UserError as error:
+            tell(f"no second shot: {error}")
+            break
         except RunError as error:
-            if error.run is None:
+            if error.run is None or last:
                 raise
+            tell(str(error))
             directory = error.run  # its log says why, and the doctor reads it
             continue
-        if made[-1].interrupted:
+        directory = made[-1].directory
+        if made[-1].reason in PAUSES:
             break
     return made
 
@@ -150,13 +164,13 @@ def _chosen(run: Path, images: int | None, onset: int | None) -> tuple[Path, boo
     raise UserError(f"--from {images}: the first checkpoint of {run} is at {int(history[0].stem):,} images")
 
 
-def _rewound(begin: Callable[[], Plan], saved: Checkpoint, run: Path) -> tuple[Plan, int]:
+def _rewound(begin: Callable[[], Plan], saved: Checkpoint, run: Path, afresh: bool) -> tuple[Plan, int]:
     """Return a plan at the checkpoint's moment, and its images; at the start where its weights do not fit."""
     plan = begin()
     before, now = saved.meta.data, plan.state.about_data
     if before.sha256 != now.sha256:
         raise UserError(f"{run}: {changed_data(before, now)}: a second shot is at the same")
-    if before.parts != now.parts:
+    if afresh or before.parts != now.parts:
         return plan, 0
     try:
         plan.state.restore(saved)

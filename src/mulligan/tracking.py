@@ -29,7 +29,8 @@ class TensorBoard:
 
     def row(self, row: Row, progress: Progress) -> None:
         """Write every number of the row."""
-        numbers = {**row, **row.get("card", {}), **row.get("vitals", {}), **row["time"]}
+        vitals = {f"vitals/{name}": value for name, value in row.get("vitals", {}).items()}
+        numbers = {**row, **row.get("card", {}), **vitals, **row["time"]}
         for name, value in numbers.items():
             if isinstance(value, int | float) and name != "images":
                 self._writer.add_scalar(name, value, row["images"])

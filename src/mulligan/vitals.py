@@ -26,8 +26,10 @@ from mulligan.stream import Stream
 Signs = dict[str, Any]  # a name → a number, None where it is not finite, or numbers by layer
 
 LOOK = 64  # images on either side, at least
+MOST = 512  # of which all distances are taken
 EDGE = 0.005  # of the pixel range: nearer to an end of it is saturated
 FLAT = 0.97  # a tanh beyond that has less than 6 % of its slope
+FEW = 8
 SMALL_SET = 5_000  # images: only of so few can a generator learn them by heart
 PROJECTIONS = 8
 
@@ -75,16 +77,17 @@ def examine(state: State) -> Signs:
     recipe, knobs = state.recipe, build.knobs(state.recipe, state.images)
     gan = _copied(state.gan)
     purpose = f"vitals {state.images}"
+    n = recipe.data.batch // (state.group.world if state.group else 1)  # what one process can hold
     stream = Stream(recipe, state.stream.images, state.stream.labels, state.seed, purpose, state.stream.dtype)
     with _listening(gan) as units, torch.no_grad():
-        seen = _look(gan, stream, knobs)
-    signs = _game(gan, stream, knobs, seen) | units
+        seen = _look(gan, stream, knobs, n)
+    signs = _game(gan, stream, knobs, seen, n) | units
     signs |= _updates("d", state.gan.discriminator, state.gan.d_optimizer)
     signs |= _updates("g", state.gan.generator, state.gan.g_optimizer)
     signs |= _of_images(gan, recipe.data.pixels, stream, seen)
     if recipe.generator.normalised or recipe.discriminator.normalised:
-        signs |= _of_company(gan, stream, knobs, seen)
-    if recipe.generator.output != "linear" and len(stream.images) <= SMALL_SET:
+        signs |= _of_company(gan, stream, knobs, seen, n)
+    if recipe.generator.output != "linear" and FEW <= len(stream.images) <= SMALL_SET:
         signs["closer"] = _closer(seen.fake, stream.images, recipe.data.pixels)
     return {name: _plain(value) for name, value in signs.items()}
 
@@ -103,12 +106,18 @@ def _copied(gan: GAN) -> GAN:
     )
 
 
-def _look(gan: GAN, stream: Stream, knobs: Knobs) -> Seen:
+def _reals(stream: Stream, n: int) -> tuple[Tensor, Tensor | None]:
+    """Draw n reals of the next batch."""
+    real, y = stream.reals()
+    return real[:n], None if y is None else y[:n]
+
+
+def _look(gan: GAN, stream: Stream, knobs: Knobs, n: int) -> Seen:
     """Draw batches as training does, one after another, until there are enough images on either side."""
     found: list[tuple[Tensor, ...]] = []
     told = []
     while sum(len(real) for real, *_ in found) < LOOK:
-        real, y = stream.reals()
+        real, y = _reals(stream, n)
         fake = generate(gan, stream.latents(len(real)), y)
         scores = (gan.objective.score(judge(gan, look(gan, x, stream, knobs), y)) for x in (real, fake))
         found.append((real, fake, *scores))
@@ -117,16 +126,16 @@ def _look(gan: GAN, stream: Stream, knobs: Knobs) -> Seen:
     return Seen(real, fake, torch.cat(told) if told else None, real_score, fake_score)
 
 
-def _game(gan: GAN, stream: Stream, knobs: Knobs, seen: Seen) -> Signs:
+def _game(gan: GAN, stream: Stream, knobs: Knobs, seen: Seen, n: int) -> Signs:
     """Play one turn of either network, and look at losses, scores and gradients."""
-    real, y = stream.reals()
+    real, y = _reals(stream, n)
     fake = generate(gan, stream.latents(len(real)), y)
     d = discriminator_turn(gan, real, fake.detach(), y, stream, knobs)
     g = generator_turn(gan, real, fake, y, stream, knobs)
     assert d.real_logits is not None
     of_reals, of_fakes = gan.objective.d(d.real_logits, d.fake_logits)
     d_loss = gan.d_scale * (of_reals.mean() + of_fakes.mean())
-    above = (seen.real_score[:, None] - seen.fake_score).sign()
+    above = (seen.real_score[:MOST, None] - seen.fake_score[:MOST]).sign()
     signs: Signs = {
         "d_loss": d_loss,
         "g_loss": g.loss,
@@ -184,7 +193,7 @@ def _updates(side: str, network: nn.Module, optimizer: Optimizer) -> Signs:
 
 def _of_images(gan: GAN, span: tuple[float, float], stream: Stream, seen: Seen) -> Signs:
     """Compare fakes with reals, pixel by pixel."""
-    real, fake = seen.real.flatten(1), seen.fake.flatten(1)
+    real, fake = seen.real[:MOST].flatten(1), seen.fake[:MOST].flatten(1)
     low, high = span
     edge = EDGE * (high - low)
     between_reals, between_fakes = _distances(real, real), _distances(fake, fake)
@@ -200,7 +209,7 @@ def _of_images(gan: GAN, span: tuple[float, float], stream: Stream, seen: Seen) 
     signs["latent_effect"] = signs["diversity"]
     if seen.y is not None:
         with torch.no_grad():
-            again = generate(gan, stream.latents(len(seen.fake)), seen.y).flatten(1)
+            again = generate(gan, stream.latents(len(fake)), seen.y[:MOST]).flatten(1)
         signs["latent_effect"] = (again - fake).square().sum(1).mean() / _mean_square(between_reals)
     return signs
 
@@ -223,14 +232,14 @@ def _centre(fake: Tensor, real: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _of_company(gan: GAN, stream: Stream, knobs: Knobs, seen: Seen) -> Signs:
+def _of_company(gan: GAN, stream: Stream, knobs: Knobs, seen: Seen, n: int) -> Signs:
     """See what BatchNorm makes of the rest of a batch: one half stays, the other is exchanged."""
-    n = stream.recipe.data.batch
+    n = min(n, len(seen.real))
     half = n // 2
     units = half // gan.pack  # that D judges
     y = None if seen.y is None else seen.y[:1].expand(n)
     moved, judged = [], []
-    for i in range(math.ceil(LOOK / n)):  # of a small batch one alone says little
+    for i in range(len(seen.real) // n):  # of a small batch one alone says little
         z = stream.latents(2 * n - half)
         first, second = generate(gan, z[:n], y), generate(gan, torch.cat([z[:half], z[n:]]), y)
         moved.append((first - second)[:half].flatten(1).square().sum(1))
@@ -240,7 +249,7 @@ def _of_company(gan: GAN, stream: Stream, knobs: Knobs, seen: Seen) -> Signs:
             for x in (mine, torch.cat([mine[:half], others]))
         )
         judged.append((apart - mixed)[:units].abs())
-    reals = seen.real.flatten(1)
+    reals = seen.real[:MOST].flatten(1)
     deviation = torch.cat([seen.real_score, seen.fake_score]).std().clamp(min=1e-12)
     return {
         "batch_effect": torch.cat(moved).mean() / _mean_square(_distances(reals, reals)),
@@ -251,7 +260,7 @@ def _of_company(gan: GAN, stream: Stream, knobs: Knobs, seen: Seen) -> Signs:
 def _closer(fake: Tensor, images: Tensor, span: tuple[float, float]) -> float:
     """Return the chance that a fake lies nearer to a training image than another training image does."""
     training = images.flatten(1).cpu().numpy()
-    drawn = pixels.to_uint8(fake, *span).flatten(1).cpu().numpy()
+    drawn = pixels.to_uint8(fake[:MOST], *span).flatten(1).cpu().numpy()
     mine, _, _ = memory.nearest(drawn, training)
     theirs, _, _ = memory.nearest(training[:LOOK], training, leave_out_self=True)
     return memory.closeness(mine, theirs).value

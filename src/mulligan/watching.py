@@ -79,6 +79,7 @@ class Observer:
     gives_up: bool = False
     drawn_at: int = field(default=-1)
     verdict: Verdict | None = field(default=None, init=False)
+    lost_since: int | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         (self.run / runlog.FRAMES).mkdir(parents=True, exist_ok=True)
@@ -88,10 +89,19 @@ class Observer:
         """Show it."""
         self.rows.append(row)
         if "vitals" in row or "card" in row:
-            found = doctor.diagnose(self.recipe, self.rows)
-            self.verdict = None if found.healthy else found.verdicts[0]
+            with contextlib.suppress(Exception):  # nothing that goes wrong with a verdict may harm the run
+                self._diagnose(progress.images)
         for console in self.consoles:
             console.row(row, replace(progress, verdict=self.verdict))
+
+    def _diagnose(self, images: int) -> None:
+        found = doctor.diagnose(self.recipe, self.rows)
+        before, self.verdict = self.verdict, None if found.healthy else found.verdicts[0]
+        lost = bool(self.verdict and self.verdict.severity == "critical")
+        same = bool(before and self.verdict and before.kind == self.verdict.kind)
+        self.lost_since = (
+            (self.lost_since if same and self.lost_since is not None else images) if lost else None
+        )
 
     def tick(self, progress: Progress) -> None:
         """Show it."""
@@ -104,9 +114,10 @@ class Observer:
             return INTERRUPTED
         if self.should_stop and self.should_stop(replace(progress(), verdict=self.verdict)):
             return ASKED
-        if self.gives_up and self.verdict and self.verdict.severity == "critical":
+        if self.gives_up and self.verdict and self.lost_since is not None:
             now = progress()
-            if now.images - self.verdict.onset_images >= PATIENCE * now.budget:
+            curable = any(advice.set for advice in self.verdict.advice)
+            if curable and now.images - self.lost_since >= PATIENCE * now.budget:
                 return f"{self.verdict.kind} since {self.verdict.onset_images:,} images"
         return None
 

@@ -25,6 +25,7 @@ def doctor(
     from json import dumps
 
     from mulligan import doctor as room
+    from mulligan.errors import printable
     from mulligan.files import write_atomically
 
     diagnosis = room.examine(run)
@@ -34,7 +35,7 @@ def doctor(
         return
     if json:
         write_atomically(json, written.encode())
-    print("\n".join(told(run, diagnosis)))
+    print("\n".join(map(printable, told(run, diagnosis))))
 
 
 def told(run: Path, diagnosis: Diagnosis) -> Iterator[str]:

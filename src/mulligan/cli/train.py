@@ -131,7 +131,10 @@ def retry(
     from_: Annotated[
         int | None,
         typer.Option(
-            "--from", min=0, metavar="IMAGES", help="The last checkpoint before that.  [default: the best]"
+            "--from",
+            min=0,
+            metavar="IMAGES",
+            help="The last checkpoint at or before that.  [default: before the onset, or the best]",
         ),
     ] = None,
     set_: Annotated[
@@ -168,28 +171,34 @@ def _carried_out(plan: Plan, out: Path | None, second_shots: int, quiet: bool, t
     """Train, take second shots as long as the doctor finds the run ill, and report."""
     from mulligan import retrying, training
     from mulligan.errors import RunError
+    from mulligan.loop import PAUSES
+
+    def tell(message: str) -> None:
+        print(f"mulligan: {message}", file=sys.stderr)
 
     def again(run: Path) -> list[Run]:
-        def consoles() -> list[Console]:
-            return _consoles(quiet, False)
-
-        return retrying.second_shots(run, second_shots, device=str(plan.device), consoles=consoles)
+        return retrying.second_shots(
+            run,
+            second_shots,
+            out=out,
+            device=str(plan.device),
+            consoles=lambda: _consoles(quiet, False),
+            tell=tell,
+        )
 
     try:
         run = training.execute(plan, out, consoles=_consoles(quiet, tensorboard), gives_up=second_shots > 0)
     except RunError as error:
         if not second_shots or error.run is None:
             raise
-        print(f"mulligan: {error}", file=sys.stderr)
+        tell(str(error))
         made = again(error.run)
-        if not made:
-            raise
-    else:
-        code = _report(run, quiet)
-        made = [] if run.interrupted else again(run.directory)
-        if not made:
-            return code
-    return _report(made[-1], quiet)
+        return _report(made[-1], quiet) if made else 1
+    if not second_shots or run.reason in PAUSES:
+        return _report(run, quiet)
+    code = 0 if quiet else _report(run, quiet)
+    made = again(run.directory)
+    return _report(made[-1] if made else run, quiet) if made or quiet else code
 
 
 def _begun_before(out: Path | None, device: str) -> Path | None:

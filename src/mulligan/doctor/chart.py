@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,6 +12,7 @@ from mulligan.recipe import Recipe
 from mulligan.runlog import Row
 
 FORGOTTEN = 5  # half-lives, after which 3 % of a weight's influence is left
+HUGE = 1e300  # beyond it a number is none; a NaN is not below it
 Series = list[tuple[int, float]]  # images seen, value
 
 
@@ -59,9 +60,10 @@ class Chart:
             (images, statistics.median(values[max(0, i - 2) : i + 1])) for i, (images, _) in enumerate(found)
         ]
 
-    def of_cards(self, name: str) -> Series:
-        """Follow one figure of the light scorecards."""
-        return _numbers((row["images"], row["card"].get(name)) for row in self.cards)
+    def of_cards(self, name: str, *, settled: bool = False) -> Series:
+        """Follow one figure of the light scorecards, of all or of the settled ones."""
+        rows = self.settled if settled else self.cards
+        return _numbers((row["images"], row["card"].get(name)) for row in rows)
 
     def last(self, name: str, over: int = 1) -> float | None:
         """Return a sign's median over its last examinations; None where it was never taken."""
@@ -69,11 +71,11 @@ class Chart:
         return statistics.median(values) if values else None
 
 
-def _numbers(found: object) -> Series:
+def _numbers(found: Iterable[tuple[int, object]]) -> Series:
     return [
-        (int(images), float(value))
-        for images, value in found  # type: ignore[attr-defined]
-        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        (images, float(value))
+        for images, value in found
+        if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < HUGE
     ]
 
 

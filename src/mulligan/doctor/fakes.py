@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mulligan.doctor.chart import Chart, lasting
 from mulligan.doctor.diagnosis import Severity
-from mulligan.doctor.finding import COLLAPSED, IGNORED, LASTING, Finding, improving, settled, warm
+from mulligan.doctor.finding import COLLAPSED, IGNORED, LASTING, Finding, improving, warm
 
 CLOSE = 0.65
 MODES = 0.75
@@ -27,11 +27,12 @@ def ignored(chart: Chart) -> Finding | None:
 
 def collapsed(chart: Chart) -> Finding | None:
     """Find fakes that are all alike, or modes that are gone."""
-    modes, possible = settled(chart, "modes"), settled(chart, "modes_floor")
-    onset = lasting(modes, [value < MODES * possible[0][1] for _, value in modes])
+    modes, possible = chart.of_cards("modes", settled=True), chart.of_cards("modes_floor", settled=True)
+    every = possible[-1][1] if possible else 0.0
+    onset = lasting(modes, [value < MODES * every for _, value in modes])
     if onset is not None and len(modes) > 1:
-        text = f"{modes[-1][1]:.0f} of {possible[0][1]:.0f} modes are painted"
-        return Finding("critical", onset, text, {"modes": modes[-1][1], "modes_floor": possible[0][1]})
+        text = f"{modes[-1][1]:.0f} of {every:.0f} modes are painted"
+        return Finding("critical", onset, text, {"modes": modes[-1][1], "modes_floor": every})
     series = chart.course("diversity")
     onset = lasting(series, [value < COLLAPSED for _, value in series], share=LASTING)
     if onset is None or not warm(chart) or len(series) < 3:
@@ -46,7 +47,8 @@ def missing(chart: Chart) -> Finding | None:
     if len(cards) < 3 or not warm(chart):
         return None
     lacking = [set(map(str, row["card"]["missing"])) for row in cards]
-    classes = len(cards[-1]["card"].get("classes") or ()) or 10
+    histogram = cards[-1]["card"].get("classes")
+    classes = len(histogram) if isinstance(histogram, list) else 10
     begun = next((i for i, missing in enumerate(lacking) if 2 * len(missing) <= classes), len(cards))
     if len(cards) - begun >= PERSISTENT:  # most have come by then: what has not will not
         gone = set.intersection(*lacking[-PERSISTENT:])
@@ -77,12 +79,12 @@ def undertrained(chart: Chart) -> Finding | None:
         return None
     energy, frechet = chart.course("energy"), chart.of_cards("frechet")
     figures = {"energy": energy[-1][1]} if energy else {}
-    said = []
-    if energy:
-        said.append(f"fakes lie {energy[-1][1]:.2f} of the distance between reals away")
     if frechet:
-        said.append(f"the Fréchet distance has come to {frechet[-1][1]:.3g}")
         figures["frechet"] = frechet[-1][1]
-    if warm(chart) and not improving(chart):
+    if not warm(chart):
+        batches = chart.images // chart.recipe.data.batch
+        return Finding("note", chart.images, f"D has seen no more than {batches:,} batches", figures)
+    if not improving(chart):
         return None
-    return Finding("note", chart.images, f"{' and '.join(said)}, and it is still falling", figures)
+    text = f"the Fréchet distance has come to {figures['frechet']:.3g} and was still falling"
+    return Finding("note", chart.images, text, figures)

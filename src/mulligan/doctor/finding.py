@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mulligan.doctor.chart import Chart, Series
+from mulligan.doctor.chart import Chart
 from mulligan.doctor.diagnosis import Severity
 
 LASTING = 0.2  # of all examinations, that a sign must have been ill for to its end
@@ -43,15 +43,6 @@ def improving(chart: Chart) -> bool:
     if len(frechet) < 3 or not floor or frechet[-1][1] < GOOD * floor[-1][1]:
         return False
     return frechet[-1][1] < FALLING * frechet[-3][1]
-
-
-def settled(chart: Chart, name: str) -> Series:
-    """Follow a figure of those scorecards that the first weights have no part in."""
-    return [
-        (row["images"], float(row["card"][name]))
-        for row in chart.settled
-        if row["card"].get(name) is not None
-    ]
 
 
 def who(side: str) -> str:

@@ -25,7 +25,7 @@ def non_finite(chart: Chart) -> Finding | None:
     row = next((row for row in chart.rows if "not_finite" in row), None)
     if row is None:
         return None
-    step = int(row.get("step", 0))
+    step = row["step"] if isinstance(row.get("step"), int) else 0
     return Finding(
         "critical", row["images"], f"step {step:,}: {row['not_finite']} is not finite", {"step": step}
     )

@@ -5,7 +5,6 @@ A prescription is whole: its advice is to be followed together, and leaves a rec
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 
 from mulligan.doctor.diagnosis import Advice, Kind
@@ -202,13 +201,12 @@ def _too_high(recipe: Recipe, figures: dict[str, float]) -> Iterator[Advice]:
     yield from _rates(recipe, factors or {"generator": 0.1, "discriminator": 0.1}, why, ADAM)
 
 
-def _too_low(recipe: Recipe, _figures: dict[str, float]) -> Iterator[Advice]:
+def _too_low(recipe: Recipe, figures: dict[str, float]) -> Iterator[Advice]:
     why = "updates of about a thousandth of a weight and more are what learns"
     factors = {}
     for side in SIDES:
-        rate = fastest(getattr(recipe.optimizer, side).lr)
-        if rate < 1e-4:
-            factors[side] = 5e-4 / rate
+        if f"{side[0]}_update" in figures:
+            factors[side] = max(10.0, 5e-4 / fastest(getattr(recipe.optimizer, side).lr))
     yield from _rates(recipe, factors or {"generator": 10, "discriminator": 10}, why, ADAM)
 
 
@@ -243,7 +241,8 @@ def _dead(recipe: Recipe, figures: dict[str, float]) -> Iterator[Advice]:
 
 def _leak(recipe: Recipe, figures: dict[str, float]) -> Iterator[Advice]:
     if recipe.data.batch < 32:
-        yield Advice("data.batch=64", "the mean and deviation of 64 images say little of any one", BATCHNORM)
+        near = max(1, round(64 / recipe.step.pack)) * recipe.step.pack
+        yield Advice(f"data.batch={near}", "the mean of so many images says little of any one", BATCHNORM)
         return
     for side, name in (("generator", "batch_effect"), ("discriminator", "d_batch_effect")):
         if getattr(recipe, side).normalised and figures.get(name, 0) > 0.1:
@@ -351,8 +350,8 @@ def _swinging(recipe: Recipe, _figures: dict[str, float]) -> Iterator[Advice]:
 
 
 def _undertrained(recipe: Recipe, _figures: dict[str, float]) -> Iterator[Advice]:
-    more = 10 ** math.ceil(math.log10(4 * recipe.budget.images))
-    why = f"it was still getting better: `mulligan resume DIR --images {more}` goes on where it ended"
+    more = 4 * recipe.budget.images
+    why = f"`mulligan resume DIR --images {more}` goes on where it ended"
     yield Advice("", why, "docs/recipes.md")
 
 

@@ -82,9 +82,10 @@ def retry(facts: Facts, sets: Sequence[str], onset: int) -> list[str]:
     """Return the words of a second shot with something changed, from before a fault showed."""
     found = (facts.run / FOLDER).glob("[0-9]*.safetensors")
     saved = [int(path.stem) for path in found if path.stem.isdecimal()]
-    start = max((images for images in saved if images < onset), default=0)
+    earlier = [images for images in saved if images < onset]
+    start = ["--from", str(max(earlier))] if earlier else []  # else it begins at the start by itself
     changes = [word for change in sets for word in ("--set", change)]
-    return ["mulligan", "retry", str(facts.run), "--from", str(start), *changes]
+    return ["mulligan", "retry", str(facts.run), *start, *changes]
 
 
 def _again(facts: Facts) -> list[str]:
