@@ -10,6 +10,7 @@ stands before the first illness in the page is kept as it is.
 from __future__ import annotations
 
 import sys
+from itertools import groupby
 from pathlib import Path
 
 from PIL import Image
@@ -47,7 +48,7 @@ SIGNS = {
 def example(folder: Path, kind: str) -> Path:
     """Return the run of a kind to show: the first of which that is the doctor's first word."""
     runs = sorted(folder.glob(f"{kind}/*/{SEED}"))
-    return next((run for run in runs if doctor.examine(run).verdicts[0].kind == kind), runs[0])
+    return next(run for run in runs if [v.kind for v in doctor.examine(run).verdicts][:1] == [kind])
 
 
 def picture(run: Path, kind: str) -> str:
@@ -63,6 +64,16 @@ def picture(run: Path, kind: str) -> str:
     return f"![What a run with {kind} paints](pictures/ill-{kind}.png)\n\n"
 
 
+def told(data: str) -> str:
+    """Say in words what a benchmark's data is."""
+    way, _, number = data.partition("-")
+    words = {
+        "few": f"the first {number} images of MNIST",
+        "dim": f"MNIST with its pixels divided by {number}",
+    }
+    return words.get(way, data)
+
+
 def section(folder: Path, kind: doctor.Kind) -> str:
     """Return what the page says of one illness."""
     run = example(folder, kind)
@@ -70,14 +81,14 @@ def section(folder: Path, kind: doctor.Kind) -> str:
     made, name = recipe.read(run / runlog.RECIPE), run.parent.name.partition("_")[0]
     quiet = ("card.", "checkpoint.", "samples.")
     changed = [line for line in recipe.differences(recipe.read(name), made) if not line.startswith(quiet)]
-    data = runlog.data_name(run)
+    data = told(runlog.data_name(run))
     how = f"`{name}` on {data}, {runlog.rows(run)[-1]['images']:,} images" + (
         f"; {'; '.join(changed)}" if changed else ""
     )
-    advice = "".join(
-        f"- `{one.set}`: {one.why} ({one.source})\n" if one.set else f"- {one.why}\n"
-        for one in verdict.advice
-    )
+    advice = ""
+    for (why, source), together in groupby(verdict.advice, lambda one: (one.why, one.source)):
+        sets = ", ".join(f"`{one.set}`" for one in together if one.set)
+        advice += f"- {sets}: {why} ({source})\n" if sets else f"- {why}\n"
     return (
         f"## {kind}\n\n{picture(run, kind)}*{how}.*\n\n{SIGNS[kind]} Here: {verdict.evidence.text} "
         f"(since {verdict.onset_images:,} images).\n\n**Why.** {CAUSES[kind]}\n\n"
