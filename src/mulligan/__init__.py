@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mulligan.recipe import Recipe
     from mulligan.reporting import report
     from mulligan.resuming import resume
-    from mulligan.retrying import retry
+    from mulligan.retrying import retry, second_shots
     from mulligan.scorecard import Scorecard, evaluate
     from mulligan.training import Run, train
 
@@ -39,6 +39,7 @@ __all__ = [
     "report",
     "resume",
     "retry",
+    "second_shots",
     "train",
 ]
 
@@ -53,6 +54,7 @@ _HOMES = {
     "evaluate": "scorecard",
     "resume": "resuming",
     "retry": "retrying",
+    "second_shots": "retrying",
     "train": "training",
 }
 

@@ -16,13 +16,14 @@ from mulligan.runlog import Row
 __all__ = ["Advice", "Diagnosis", "Evidence", "Kind", "Verdict", "diagnose", "examine"]
 
 
-def examine(run: Path) -> Diagnosis:
+def examine(run: str | Path) -> Diagnosis:
     """Say what is wrong with a run, finished or in progress, from its directory alone.
 
     Raises:
         UserError: it is no run, or is damaged.
     """
-    return diagnose(read(run / runlog.RECIPE), runlog.rows_so_far(run), run)
+    directory = Path(run)
+    return diagnose(read(directory / runlog.RECIPE), runlog.rows_so_far(directory), directory)
 
 
 def diagnose(recipe: Recipe, rows: Sequence[Row], run: Path | None = None) -> Diagnosis:
