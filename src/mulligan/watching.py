@@ -22,6 +22,8 @@ from mulligan.runlog import Row
 from mulligan.state import State
 
 POINTS = 2048
+EARLY = 5  # examinations, a tenth of a run's
+AT_ONCE = ("non-finite", "wrong-pixel-range", "learning-rate-too-high")
 PATIENCE = 0.1  # of the budget, that a run may be ill for before it is given up
 
 
@@ -97,6 +99,9 @@ class Observer:
     def _diagnose(self, images: int) -> None:
         found = doctor.diagnose(self.recipe, self.rows)
         before, self.verdict = self.verdict, None if found.healthy else found.verdicts[0]
+        examined = sum("vitals" in row for row in self.rows)
+        if self.verdict and examined < EARLY and self.verdict.kind not in AT_ONCE:
+            self.verdict = None  # every generator begins with fakes that are alike, and a D that is sure
         lost = bool(self.verdict and self.verdict.severity == "critical")
         same = bool(before and self.verdict and before.kind == self.verdict.kind)
         self.lost_since = (
