@@ -17,6 +17,8 @@ from mulligan.resuming import changed_data, plan_again
 from mulligan.training import Plan, Run, execute, tuned, with_budget
 from mulligan.watching import Callback, Console
 
+STRUCTURAL = ("objective.kind", "generator.", "discriminator.", "latent.", "condition.", "data.")
+
 
 def retry(
     run: str | Path,
@@ -34,7 +36,8 @@ def retry(
 ) -> Run:
     """Go back to an earlier checkpoint of a run, change something, and go on from there in a new run.
 
-    By default it is the last one before what the doctor finds first set in, and its advice is the change.
+    By default it is the last one before what the doctor finds first set in, or the start where the change is
+    structural, such as of networks, latents or the objective; and its advice is the change.
 
     The new run has the other's log and pictures up to that moment, and ``parent.json`` says where it
     comes from. Where the networks that the change asks for have other weights than the checkpoint, it
@@ -75,6 +78,8 @@ def retry(
     if not changes:
         raise UserError("retry: nothing changes, and the same run would come out: --set KEY=VALUE says what")
     now = with_budget(now, images, None, None)
+    if ill and from_images is None:  # what another game has learnt is no good beginning for this one
+        afresh = afresh or any(change.startswith(STRUCTURAL) for change in changes)
     begin = partial(plan_again, directory, saved, now, data, device)
     plan, where = _rewound(begin, saved, directory, afresh)
     if plan.state.images >= now.budget.images:
