@@ -11,7 +11,6 @@ from typing import Any
 from mulligan import data as data_room
 from mulligan import recipe as recipes
 from mulligan import runlog
-from mulligan.checkpoint import FOLDER
 from mulligan.errors import UserError
 from mulligan.recipe import Recipe
 from mulligan.reporting.facts import Facts
@@ -78,14 +77,10 @@ def setting(key: str, value: object) -> str:
     return f"{key}={value if bare else json.dumps(value)}"
 
 
-def retry(facts: Facts, sets: Sequence[str], onset: int) -> list[str]:
-    """Return the words of a second shot with something changed, from before a fault showed."""
-    found = (facts.run / FOLDER).glob("[0-9]*.safetensors")
-    saved = [int(path.stem) for path in found if path.stem.isdecimal()]
-    earlier = [images for images in saved if images < onset]
-    start = ["--from", str(max(earlier))] if earlier else []  # else it begins at the start by itself
+def retry(facts: Facts, sets: Sequence[str]) -> list[str]:
+    """Return the words of a second shot with something changed; it finds by itself where to begin."""
     changes = [word for change in sets for word in ("--set", change)]
-    return ["mulligan", "retry", str(facts.run), *start, *changes]
+    return ["mulligan", "retry", str(facts.run), *changes]
 
 
 def _again(facts: Facts) -> list[str]:

@@ -97,7 +97,7 @@ def _verdict(facts: Facts, verdict: Verdict) -> Markup:
         tag("div", *shown, class_="evidences") if shown else None,
         tag("p", tag("b", "Why. "), verdict.cause),
         tag("ul", *advice, class_="advice") if advice else None,
-        _command(reproducing.retry(facts, cures, verdict.onset_images)) if cures else None,
+        _command(reproducing.retry(facts, cures)) if cures else None,
         class_=f"verdict {verdict.severity}",
     )
 
