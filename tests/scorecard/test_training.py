@@ -10,6 +10,7 @@ import pytest
 
 import mulligan
 from mulligan import checkpoint, runlog
+from mulligan import data as data_room
 from mulligan.checkpoint import Scores
 from mulligan.data import Dataset
 from mulligan.scorecard import building
@@ -145,3 +146,12 @@ def test_a_kill_between_a_card_and_its_best_leaves_whole_files(tmp_path: Path) -
     assert mulligan.load(run / "checkpoints" / "best").about.images == 1000
     mulligan.resume(run, images=1100)
     assert not half.exists()
+
+
+def test_a_handful_of_images_is_trained_on_without_a_card(tmp_path: Path) -> None:
+    few = Dataset("few", data_room.load("digits").images[:12])
+    run = mulligan.train(
+        "mlp-relu", data=few, images=96, out=tmp_path / "run", overrides=("data.batch=12", "card.every=24")
+    )
+    assert run.images == 96
+    assert cards(run.directory) == []

@@ -10,6 +10,7 @@ from mulligan.scorecard.source import Samples
 from mulligan.state import State
 
 POINTS = 2500
+FEWEST = 64  # images: of fewer no score means anything
 
 
 class Light:
@@ -34,6 +35,8 @@ class Light:
             card = toys.judge_points(Samples(sampler.sample(POINTS), None, None, name), name)
             figures = {key: metric.value for key, metric in card.metrics.items()}
             return {"judge": name, **figures, "modes_floor": card.metrics["modes"].floor}
+        if len(self._dataset) < FEWEST:
+            return {}
         images = sampler.sample(state.recipe.card.n)
         reference = self._reference = self._reference or _suited(self._dataset, len(images))
         judged = reference.evaluator.judge(images)
