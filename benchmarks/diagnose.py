@@ -15,7 +15,7 @@ import hashlib
 import math
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -140,8 +140,8 @@ def cases() -> Iterator[Case]:
         yield Case("undertrained", "lsgan", images)
     loose = ("objective.kind=wasserstein", *penalties("0"), *NO_GROUPS, *both("beta1", "0.9"))
     for lr in ("2e-3", "4e-3"):
-        changes = (*loose, "constraint.clip=0.1", *both("lr", lr))
-        yield Case("oscillation", "points", 200_000, changes, "ring-8")
+        swinging = (*loose, "constraint.clip=0.1", *both("lr", lr))
+        yield Case("oscillation", "points", 200_000, swinging, "ring-8")
     for lr in ("2e-3", "3e-3"):
         clip = ("penalty.gradient_penalty=0", "constraint.clip=0.05", *both("beta1", "0.95"))
         yield Case("oscillation", "wgan-gp", 2 * conv, (*clip, *both("lr", lr)))
@@ -209,7 +209,7 @@ class Judged:
 
     case: str
     seed: int
-    said: list[str]  # the kinds of its verdicts, notes last
+    said: Sequence[str]  # the kinds of its verdicts, notes last
     healthy: bool
     onset: float | None  # of the illness it was given, as a share of the run
 
