@@ -59,6 +59,11 @@ def timeless_log(run: Path) -> list[dict[str, Any]]:
     return [{key: value for key, value in row.items() if key != "time"} for row in runlog.rows(run)]
 
 
+def unexamined_log(run: Path) -> list[dict[str, Any]]:
+    """The same without examinations, whose moments depend on the budget."""
+    return [row for row in timeless_log(run) if "vitals" not in row]
+
+
 def logged_steps(run: Path) -> list[int]:
     """At which steps a run logged its losses."""
     return [row["step"] for row in runlog.rows(run) if "d_loss" in row]

@@ -39,7 +39,7 @@ from mulligan import checkpoint, cli, recipe, runlog, watching
 from mulligan.data import Dataset, read_digits
 from mulligan.errors import UserError
 from mulligan.loop import Progress
-from support import command, final, pictures, same, small, timeless_log
+from support import command, final, pictures, same, small, timeless_log, unexamined_log
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="processes are killed as POSIX has it")
 
@@ -348,14 +348,14 @@ def test_killed_at_its_pictures_after_its_stop_rule(mulligans: Mulligans, tmp_pa
     rule = '{ kind = "d-of-fake", low = 0.0, high = 1.0, min_steps = 5 }'
     train = ("train", "mlp-tanh", *LITTLE, "--set", f"stop={rule}", *sets(small("mlp")))
     assert command(*train, "--out", tmp_path / "whole") == 0
-    assert len(timeless_log(tmp_path / "whole")) == 5
+    assert len(unexamined_log(tmp_path / "whole")) == 5
     killed = mulligans(*train, "--out", tmp_path / "run", trap=Trap("ending", 1))
     assert killed[0] == -signal.SIGKILL
     assert command("resume", tmp_path / "run") == 0
     assert_same_runs(tmp_path / "run", tmp_path / "whole")
     # Only a budget that is asked for takes it further; the rule then speaks again.
     assert command("resume", tmp_path / "run", "--images", 2000) == 0
-    assert len(timeless_log(tmp_path / "run")) == 6
+    assert len(unexamined_log(tmp_path / "run")) == 6
 
 
 def sets(overrides: Sequence[str]) -> list[str]:
@@ -401,7 +401,7 @@ def test_a_larger_budget_takes_a_finished_run_further(run: Path, tmp_path: Path)
     assert command("resume", run, "--images", 2000) == 0
     assert command("train", *TINY, "--images", 2000, "--out", tmp_path / "at once") == 0
     assert same(final(run), final(tmp_path / "at once"))
-    assert timeless_log(run) == timeless_log(tmp_path / "at once")
+    assert unexamined_log(run) == unexamined_log(tmp_path / "at once")
     assert (run / runlog.GRID).read_bytes() == (tmp_path / "at once" / runlog.GRID).read_bytes()
     assert recipe.read(run / runlog.RECIPE).budget.images == 2000
 
@@ -561,7 +561,7 @@ def test_two_processes_in_one_directory(
     seen = int(checkpoint.find(run).stem)
     assert command(*tiny, "--images", seen, "--out", tmp_path / "alone") == 0
     assert same(final(run), final(tmp_path / "alone"))
-    assert timeless_log(run) == timeless_log(tmp_path / "alone")
+    assert unexamined_log(run) == unexamined_log(tmp_path / "alone")
     assert command("resume", run, "--images", seen) == 0  # the lock went with its process
 
 
