@@ -276,7 +276,8 @@ def carry_out(
             report = reporting.leave(run, plan.dataset)
     except RunError as error:
         error.run = run
-        reporting.leave(run, plan.dataset)  # now more than ever
+        if not state.group:  # whose other processes are waiting for this one to say what is wrong
+            reporting.leave(run, plan.dataset)  # now more than ever
         raise
     except OSError as error:
         raise RunError(
