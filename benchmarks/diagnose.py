@@ -21,8 +21,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from speed import commit
 
-from mulligan import data, doctor, runlog, training
+from mulligan import data, doctor, hardware, runlog, training
 from mulligan.data.dataset import Dataset
 from mulligan.doctor.rules import ORDER
 from mulligan.errors import RunError
@@ -257,7 +258,7 @@ def page(out: Path) -> str:
     n, hit, first, begun_, early = totals
     runs = judged(out, HEALTHY)
     alarms = [run for run in runs if not run.healthy]
-    of = Counter(run.case.partition("-2")[0].partition("-4")[0] for run in runs)
+    of = Counter(run.case.partition("_")[0] for run in runs)
     lines += [
         "",
         f"Found: **{share(hit, n)}**. Named first: **{share(first, n)}**. Onset within 20 % of the run, "
@@ -285,7 +286,11 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="*")
     options = parser.parse_args()
     if options.do == "page":
-        (FIGURES / "diagnose.md").write_text(HEAD + page(options.out) + "\n", "utf-8")
+        more = "more seeds with `--kinds healthy`"
+        how = f"`python benchmarks/diagnose.py run --seeds 3`, {more}, then `page`"
+        machine = f"{hardware.cpu_name()}, 1 thread, PyTorch {torch.__version__}"
+        text = f"{HEAD}{page(options.out)}\n\n{how}, judged at commit {commit()}, {machine}.\n"
+        (FIGURES / "diagnose.md").write_text(text, "utf-8")
         return
     loaded: list[Dataset] = []
 
