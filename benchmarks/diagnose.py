@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import math
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -28,6 +27,7 @@ from mulligan.data.dataset import Dataset
 from mulligan.doctor.rules import ORDER
 from mulligan.errors import RunError
 from mulligan.hardware import Mode
+from mulligan.metrics.estimate import wilson
 
 FIGURES = Path(__file__).parent.parent / "docs" / "figures"
 HEALTHY = "healthy"
@@ -232,10 +232,8 @@ def share(count: int, n: int) -> str:
     """Say how many of n, with Wilson's interval of 95 %."""
     if not n:
         return "–"
-    z, p = 1.96, count / n
-    middle = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return f"{count}/{n} = {p:.0%} ({max(0.0, middle - half):.0%} to {min(1.0, middle + half):.0%})"
+    found = wilson(count, n)
+    return f"{count}/{n} = {found.value:.0%} ({found.low:.0%} to {found.high:.0%})"
 
 
 def page(out: Path) -> str:

@@ -10,7 +10,6 @@ stands before the first illness in the page is kept as it is.
 from __future__ import annotations
 
 import sys
-from itertools import groupby
 from pathlib import Path
 
 from PIL import Image
@@ -86,8 +85,8 @@ def section(folder: Path, kind: doctor.Kind) -> str:
         f"; {'; '.join(changed)}" if changed else ""
     )
     advice = ""
-    for (why, source), together in groupby(verdict.advice, lambda one: (one.why, one.source)):
-        sets = ", ".join(f"`{one.set}`" for one in together if one.set)
+    for changes, why, source in verdict.by_reason:
+        sets = ", ".join(f"`{change}`" for change in changes)
         advice += f"- {sets}: {why} ({source})\n" if sets else f"- {why}\n"
     return (
         f"## {kind}\n\n{picture(run, kind)}*{how}.*\n\n{SIGNS[kind]} Here: {verdict.evidence.text} "

@@ -64,9 +64,8 @@ def retry(
     directory = Path(run)
     if checkpoint.find(directory) == directory:
         raise UserError(f"{directory}: retry takes the run directory, not one of its checkpoints")
-    diagnosis = doctor.examine(directory)
-    ill = None if diagnosis.healthy else diagnosis.verdicts[0]
-    overrides = overrides or tuple(advice.set for advice in (ill.advice if ill else ()) if advice.set)
+    ill = doctor.examine(directory).worst
+    overrides = overrides or (ill.changes if ill else ())
     if not overrides:
         what = f"no change of the recipe cures {ill.kind}" if ill else "nothing is wrong with it"
         raise UserError(f"{directory}: {what}: --set KEY=VALUE says what to change")
@@ -129,8 +128,8 @@ def second_shots(
     made: list[Run] = []
     directory = Path(run)
     for shot in range(most):
-        found, last = doctor.examine(directory), shot == most - 1
-        if found.healthy or not any(advice.set for advice in found.verdicts[0].advice):
+        ill, last = doctor.examine(directory).worst, shot == most - 1
+        if ill is None or not ill.changes:
             break
         where = None if out is None else f"{out}-{shot + 2}"
         try:

@@ -127,11 +127,16 @@ def rewind(run: Path, images: int) -> None:
     """Take back what a run wrote after its checkpoint at ``images``: rows, pictures, half-written files."""
     kept = [row for row in rows_so_far(run) if row["images"] <= images]
     write_atomically(run / LOG, "".join(json.dumps(row) + "\n" for row in kept).encode())
-    for picture in [*(run / SAMPLES).glob("*.png"), *(run / FRAMES).glob("*.png")]:
-        if picture.stem.isdecimal() and int(picture.stem) > images:
+    for drawn_at, picture in [*pictures(run / SAMPLES), *pictures(run / FRAMES)]:
+        if drawn_at > images:
             picture.unlink()
     for half in run.rglob(".*.tmp"):
         half.unlink()
+
+
+def pictures(folder: Path) -> list[tuple[int, Path]]:
+    """Return a folder's pictures in the order in which they were drawn, each with the images seen then."""
+    return sorted((int(path.stem), path) for path in folder.glob("*.png") if path.stem.isdecimal())
 
 
 def inherit(run: Path, parent: Path, images: int, changes: list[str]) -> None:
@@ -144,8 +149,8 @@ def inherit(run: Path, parent: Path, images: int, changes: list[str]) -> None:
     write_atomically(run / LOG, "".join(json.dumps(row) + "\n" for row in kept).encode())
     for folder in (SAMPLES, FRAMES):
         (run / folder).mkdir(parents=True, exist_ok=True)
-        for picture in (parent / folder).glob("*.png"):
-            if picture.stem.isdecimal() and int(picture.stem) <= images:
+        for drawn_at, picture in pictures(parent / folder):
+            if drawn_at <= images:
                 shutil.copyfile(picture, run / folder / picture.name)
     write_json(run / PARENT, asdict(Parent(str(parent.absolute()), images, changes)))
 

@@ -224,7 +224,7 @@ def begin(
         UserError: the recipe cannot train on this data.
     """
     _check_kind(recipe, dataset)
-    held_out = recipe.data.holdout if dataset.has_validation_head else 0
+    held_out = dataset.held_out(recipe.data.holdout)
     images = torch.from_numpy(dataset.images[held_out:]).to(device)
     _check_batches(recipe, len(images))
     if group:

@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -43,6 +44,12 @@ class Seen:
     y: Tensor | None
     real_score: Tensor
     fake_score: Tensor
+
+    @cached_property
+    def between_reals(self) -> Tensor:
+        """The distances between some of the reals, ``[n² − n]``: the measure of all others."""
+        some = self.real[:MOST].flatten(1)
+        return _distances(some, some)
 
 
 def examine(state: State) -> Signs:
@@ -196,7 +203,7 @@ def _of_images(gan: GAN, span: tuple[float, float], stream: Stream, seen: Seen) 
     real, fake = seen.real[:MOST].flatten(1), seen.fake[:MOST].flatten(1)
     low, high = span
     edge = EDGE * (high - low)
-    between_reals, between_fakes = _distances(real, real), _distances(fake, fake)
+    between_reals, between_fakes = seen.between_reals, _distances(fake, fake)
     crosswise = torch.cdist(real, fake)
     signs: Signs = {
         "diversity": _mean_square(between_fakes) / _mean_square(between_reals),
@@ -249,10 +256,9 @@ def _of_company(gan: GAN, stream: Stream, knobs: Knobs, seen: Seen, n: int) -> S
             for x in (mine, torch.cat([mine[:half], others]))
         )
         judged.append((apart - mixed)[:units].abs())
-    reals = seen.real[:MOST].flatten(1)
     deviation = torch.cat([seen.real_score, seen.fake_score]).std().clamp(min=1e-12)
     return {
-        "batch_effect": torch.cat(moved).mean() / _mean_square(_distances(reals, reals)),
+        "batch_effect": torch.cat(moved).mean() / _mean_square(seen.between_reals),
         "d_batch_effect": torch.cat(judged).mean() / deviation if units else None,
     }
 

@@ -97,8 +97,7 @@ class Observer:
             console.row(row, replace(progress, verdict=self.verdict))
 
     def _diagnose(self, images: int) -> None:
-        found = doctor.diagnose(self.recipe, self.rows)
-        before, self.verdict = self.verdict, None if found.healthy else found.verdicts[0]
+        before, self.verdict = self.verdict, doctor.diagnose(self.recipe, self.rows).worst
         examined = sum("vitals" in row for row in self.rows)
         if self.verdict and examined < EARLY and self.verdict.kind not in AT_ONCE:
             self.verdict = None  # every generator begins with fakes that are alike, and a D that is sure
@@ -121,8 +120,7 @@ class Observer:
             return ASKED
         if self.gives_up and self.verdict and self.lost_since is not None:
             now = progress()
-            curable = any(advice.set for advice in self.verdict.advice)
-            if curable and now.images - self.lost_since >= PATIENCE * now.budget:
+            if self.verdict.changes and now.images - self.lost_since >= PATIENCE * now.budget:
                 return f"{self.verdict.kind} since {self.verdict.onset_images:,} images"
         return None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import pytest
 import mulligan
 from mulligan import doctor
 from mulligan.doctor import Advice, Diagnosis, Evidence, Verdict
+from mulligan.recipe import Recipe
+from mulligan.runlog import Row
 
 TINY = (
     *("generator.hidden=[8]", "discriminator.hidden=[8]", "data.batch=32", "log.every=32"),
@@ -55,8 +58,10 @@ def vitals(images: int) -> dict[str, Any]:
     }
 
 
-def collapse(run: Path) -> Diagnosis:
-    """Diagnose a collapse, with pictures of the run."""
+def collapse(_recipe: Recipe, _rows: Sequence[Row], run: Path | None = None) -> Diagnosis:
+    """Diagnose a collapse, with pictures of the run; nothing of one that is being trained."""
+    if run is None:
+        return Diagnosis(())
     first, *_, last = sorted((run / "samples").glob("*.png"))
     pictures = (first.relative_to(run).as_posix(), last.relative_to(run).as_posix())
     cures = (
@@ -76,5 +81,5 @@ def collapse(run: Path) -> Diagnosis:
 def sick(copy: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run with vital signs that the doctor finds ill."""
     logged(copy, *map(vitals, range(0, 513, 64)))
-    monkeypatch.setattr(doctor, "examine", collapse)
+    monkeypatch.setattr(doctor, "diagnose", collapse)
     return copy

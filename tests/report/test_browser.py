@@ -33,7 +33,7 @@ def report(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     copy = shutil.copytree(run, tmp_path_factory.mktemp("runs") / "<b>run")
     logged(copy, *map(vitals, range(0, 513, 64)), {"images": 512, "vitals": {HOSTILE: 1.0}})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(doctor, "examine", collapse)
+        patch.setattr(doctor, "diagnose", collapse)
         return reporting.report(copy)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Iterator
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -46,12 +45,12 @@ def told(run: Path, diagnosis: Diagnosis) -> Iterator[str]:
         yield summary(verdict)
         yield f"  {verdict.evidence.text}"
         yield f"  why:     {verdict.cause}"
-        for (why, source), together in groupby(verdict.advice, lambda advice: (advice.why, advice.source)):
-            changes = ", ".join(advice.set for advice in together if advice.set)
-            yield f"  change:  {changes}: {why} ({source})" if changes else f"  do:      {why} ({source})"
+        for changes, why, source in verdict.by_reason:
+            what = f"change:  {', '.join(changes)}:" if changes else "do:     "
+            yield f"  {what} {why} ({source})"
         if verdict.evidence.pictures:
             yield f"  look at: {', '.join(str(run / picture) for picture in verdict.evidence.pictures)}"
-    if diagnosis.verdicts and any(advice.set for advice in diagnosis.verdicts[0].advice):
+    if diagnosis.verdicts and diagnosis.verdicts[0].changes:
         yield f"second shot, with the first advice:  mulligan retry {shlex.quote(str(run))}"
 
 

@@ -75,6 +75,10 @@ class Dataset:
         """Number of classes K; 0 where there are no labels."""
         return len(self.class_names)
 
+    def held_out(self, asked: int) -> int:
+        """Return how many of its first images are left out where a recipe asks for so many."""
+        return asked if self.has_validation_head else 0
+
     @cached_property
     def sha256(self) -> str:
         """The `digest` of images and labels."""

@@ -9,7 +9,7 @@ from mulligan import runlog
 from mulligan.doctor.chart import Chart
 from mulligan.doctor.diagnosis import SEVERITIES, Advice, Diagnosis, Evidence, Kind, Verdict
 from mulligan.doctor.prescriptions import CAUSES, prescribe
-from mulligan.doctor.rules import ORDER, RULES
+from mulligan.doctor.rules import RULES
 from mulligan.recipe import Recipe, read
 from mulligan.runlog import Row
 
@@ -30,8 +30,8 @@ def diagnose(recipe: Recipe, rows: Sequence[Row], run: Path | None = None) -> Di
     """Say what is wrong with a run by the rows of its log so far; ``run`` is where its pictures are."""
     chart = Chart(recipe, rows)
     verdicts = []
-    for kind in ORDER:
-        finding = RULES[kind](chart)
+    for kind, rule in RULES.items():
+        finding = rule(chart)
         if finding is None:
             continue
         evidence = Evidence(finding.text, finding.figures, _pictures(run, finding.onset) if run else ())
@@ -42,7 +42,7 @@ def diagnose(recipe: Recipe, rows: Sequence[Row], run: Path | None = None) -> Di
 
 def _pictures(run: Path, onset: int) -> tuple[str, ...]:
     """Name the last picture before an onset, and the last of all."""
-    found = sorted(p for p in (run / runlog.SAMPLES).glob("*.png") if p.stem.isdecimal())
-    before = [picture for picture in found if int(picture.stem) < onset][-1:]
-    chosen = dict.fromkeys([*before, *found[-1:]])
+    found = runlog.pictures(run / runlog.SAMPLES)
+    before = [picture for images, picture in found if images < onset][-1:]
+    chosen = dict.fromkeys([*before, *(picture for _, picture in found[-1:])])
     return tuple(f"{runlog.SAMPLES}/{picture.name}" for picture in chosen)

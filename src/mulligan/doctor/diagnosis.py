@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from typing import Any, Literal
 
 SCHEMA = 1
@@ -83,6 +84,17 @@ class Verdict:
     cause: str
     advice: tuple[Advice, ...]
 
+    @property
+    def changes(self) -> tuple[str, ...]:
+        """What to set, all of it together; empty where the cure is not in the recipe."""
+        return tuple(advice.set for advice in self.advice if advice.set)
+
+    @property
+    def by_reason(self) -> list[tuple[list[str], str, str]]:
+        """What to set, why and by which source: changes of one reason together."""
+        reasons = groupby(self.advice, lambda advice: (advice.why, advice.source))
+        return [([one.set for one in some if one.set], why, source) for (why, source), some in reasons]
+
 
 @dataclass(frozen=True)
 class Diagnosis:
@@ -91,9 +103,14 @@ class Diagnosis:
     verdicts: tuple[Verdict, ...]
 
     @property
+    def worst(self) -> Verdict | None:
+        """The first thing to cure; None where nothing is wrong but what is only worth knowing."""
+        return next((verdict for verdict in self.verdicts if verdict.severity != "note"), None)
+
+    @property
     def healthy(self) -> bool:
         """Is nothing wrong but what is only worth knowing?"""
-        return all(verdict.severity == "note" for verdict in self.verdicts)
+        return self.worst is None
 
     def as_dict(self) -> dict[str, Any]:
         """Return what ``mulligan doctor --json`` writes."""

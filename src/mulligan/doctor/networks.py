@@ -7,6 +7,7 @@ import statistics
 from mulligan.doctor.chart import Chart, lasting
 from mulligan.doctor.diagnosis import Severity
 from mulligan.doctor.finding import BAD, IGNORED, LASTING, Finding, certain, warm, who
+from mulligan.recipe import REACH
 
 FULL_RANGE = 0.6  # of the generator's reach: real images span more
 LARGE_UPDATE = 0.1  # of a weight in the first update
@@ -33,7 +34,7 @@ def non_finite(chart: Chart) -> Finding | None:
 
 def wrong_range(chart: Chart) -> Finding | None:
     """Find reals that fill little of what the generator can paint."""
-    reach = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0)}.get(chart.recipe.generator.output)
+    reach = REACH.get(chart.recipe.generator.output)
     lowest, highest = chart.sign("real_low"), chart.sign("real_high")
     if reach is None or not lowest or not highest:
         return None

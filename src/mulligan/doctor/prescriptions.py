@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from mulligan.doctor.diagnosis import Advice, Kind
-from mulligan.recipe import Adam, Curve, Recipe
+from mulligan.recipe import REACH, Adam, Curve, Recipe
 
 GOODFELLOW = "Goodfellow et al. 2014, arXiv 1406.2661, section 3"
-SALIMANS = "Salimans et al. 2016, arXiv 1606.03498, section 3.4"
 MESCHEDER = "Mescheder et al. 2018, arXiv 1801.04406"
 R3GAN = "Huang et al. 2024, arXiv 2501.05441"
 WGAN_GP = "Gulrajani et al. 2017, arXiv 1704.00028, section 4"
@@ -19,7 +18,7 @@ ADAM = "Kingma and Ba 2015, arXiv 1412.6980, section 2.1"
 BATCHNORM = "Ioffe and Szegedy 2015, arXiv 1502.03167, section 3"
 DCGAN = "Radford et al. 2016, arXiv 1511.06434, section 3"
 DIFFAUGMENT = "Zhao et al. 2020, arXiv 2006.10738"
-GROUPS = "Liu et al. 2020, arXiv 2006.10728"
+LECUN = "LeCun et al. 1998, Efficient BackProp, section 4.3"
 GLOROT = "Glorot and Bengio 2010, section 3"
 SIDES = ("generator", "discriminator")
 SLOPE = 1.0  # γ of R1 and R2 that suits small images
@@ -122,6 +121,12 @@ def fastest(rate: float | Curve) -> float:
     return max(rate.values) if isinstance(rate, Curve) else rate
 
 
+def _rate(recipe: Recipe, side: str) -> float:
+    """Return the highest rate of one network, generator or discriminator."""
+    adam: Adam = getattr(recipe.optimizer, side)
+    return fastest(adam.lr)
+
+
 def _held(recipe: Recipe) -> Iterator[Advice]:
     """Hold D back by R1 and R2, which want a D without BatchNorm."""
     if recipe.discriminator.normalised:
@@ -162,7 +167,7 @@ def _non_finite(recipe: Recipe, figures: dict[str, float]) -> Iterator[Advice]:
     if _unbounded(recipe):
         yield from _exploding(recipe, figures)
         return
-    highest = max(fastest(getattr(recipe.optimizer, side).lr) for side in SIDES)
+    highest = max(_rate(recipe, side) for side in SIDES)
     factor = min(0.1, 1e-3 / highest)
     tiny = [side for side in SIDES if getattr(recipe.optimizer, side).eps < 1e-12]
     for side in tiny:
@@ -171,7 +176,7 @@ def _non_finite(recipe: Recipe, figures: dict[str, float]) -> Iterator[Advice]:
     if tiny:
         return
     why = "smaller updates keep weights and gradients in range"
-    yield from _rates(recipe, {"generator": factor, "discriminator": factor}, why, ADAM)
+    yield from _rates(recipe, dict.fromkeys(SIDES, factor), why, ADAM)
 
 
 def _unbounded(recipe: Recipe) -> bool:
@@ -186,7 +191,7 @@ def _exploding(recipe: Recipe, _figures: dict[str, float]) -> Iterator[Advice]:
         yield Advice("penalty.gradient_penalty=10", "a Wasserstein critic must be kept Lipschitz", WGAN_GP)
         return
     why = "smaller updates of the network whose gradients grow"
-    yield from _rates(recipe, {"generator": 0.2, "discriminator": 0.2}, why, ADAM)
+    yield from _rates(recipe, dict.fromkeys(SIDES, 0.2), why, ADAM)
     if not recipe.penalty.used and not recipe.discriminator.spectral_norm:
         yield from _held(recipe)
 
@@ -194,11 +199,11 @@ def _exploding(recipe: Recipe, _figures: dict[str, float]) -> Iterator[Advice]:
 def _too_high(recipe: Recipe, figures: dict[str, float]) -> Iterator[Advice]:
     why = "updates of about a hundredth of a weight and less are what learns"
     factors = {}
-    for side, name in (("generator", "g_update"), ("discriminator", "d_update")):
-        share, rate = figures.get(name, 0.0), fastest(getattr(recipe.optimizer, side).lr)
+    for side in SIDES:
+        share, rate = figures.get(f"{side[0]}_update", 0.0), _rate(recipe, side)
         if share > 0.02 or rate > 5e-3:
             factors[side] = min(0.1, 1e-3 / rate)
-    yield from _rates(recipe, factors or {"generator": 0.1, "discriminator": 0.1}, why, ADAM)
+    yield from _rates(recipe, factors or dict.fromkeys(SIDES, 0.1), why, ADAM)
 
 
 def _too_low(recipe: Recipe, figures: dict[str, float]) -> Iterator[Advice]:
@@ -206,8 +211,8 @@ def _too_low(recipe: Recipe, figures: dict[str, float]) -> Iterator[Advice]:
     factors = {}
     for side in SIDES:
         if f"{side[0]}_update" in figures:
-            factors[side] = max(10.0, 5e-4 / fastest(getattr(recipe.optimizer, side).lr))
-    yield from _rates(recipe, factors or {"generator": 10, "discriminator": 10}, why, ADAM)
+            factors[side] = max(10.0, 5e-4 / _rate(recipe, side))
+    yield from _rates(recipe, factors or dict.fromkeys(SIDES, 10), why, ADAM)
 
 
 def _recentred(recipe: Recipe) -> Iterator[Advice]:
@@ -216,27 +221,29 @@ def _recentred(recipe: Recipe) -> Iterator[Advice]:
         why = "latents that share a mean push every unit the same way; let them lie around 0"
         for name, value in (("low", -1.0), ("high", 1.0)):
             if getattr(latent, name) != value:
-                yield Advice(
-                    f"latent.{name}={value}", why, "LeCun et al. 1998, Efficient BackProp, section 4.3"
-                )
+                yield Advice(f"latent.{name}={value}", why, LECUN)
 
 
 def _saturated(recipe: Recipe, figures: dict[str, float]) -> Iterator[Advice]:
-    moved = list(_recentred(recipe))
-    yield from moved
-    for side in SIDES:
-        table = getattr(recipe, side)
-        if figures.get(f"{side[0]}_saturated", 0) > 0.3 and table.activation == "tanh" and not moved:
-            yield Advice(f"{side}.activation=leaky-relu", "it has no flat ends", f"{GLOROT}; {DCGAN}")
+    flat = {side: figures.get(f"{side[0]}_saturated", 0) for side in SIDES}
+    yield from _livened(recipe, flat, "tanh", "it has no flat ends", f"{GLOROT}; {DCGAN}")
 
 
 def _dead(recipe: Recipe, figures: dict[str, float]) -> Iterator[Advice]:
-    moved = list(_recentred(recipe))
-    yield from moved
-    for side in SIDES:
-        table = getattr(recipe, side)
-        if figures.get(f"{side[0]}_dead", 0) > 0.3 and table.activation == "relu" and not moved:
-            yield Advice(f"{side}.activation=leaky-relu", "a leaky unit always has a slope", DCGAN)
+    silent = {side: figures.get(f"{side[0]}_dead", 0) for side in SIDES}
+    yield from _livened(recipe, silent, "relu", "a leaky unit always has a slope", DCGAN)
+
+
+def _livened(
+    recipe: Recipe, shares: dict[str, float], activation: str, why: str, source: str
+) -> Iterator[Advice]:
+    """Give units that are ill latents around 0, or, where those lie there already, another activation."""
+    if moved := list(_recentred(recipe)):
+        yield from moved
+        return
+    for side, share in shares.items():
+        if share > 0.3 and getattr(recipe, side).activation == activation:
+            yield Advice(f"{side}.activation=leaky-relu", why, source)
 
 
 def _leak(recipe: Recipe, figures: dict[str, float]) -> Iterator[Advice]:
@@ -251,7 +258,7 @@ def _leak(recipe: Recipe, figures: dict[str, float]) -> Iterator[Advice]:
 
 def _pixels(recipe: Recipe, figures: dict[str, float]) -> Iterator[Advice]:
     low, high = recipe.data.pixels
-    reach = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0)}.get(recipe.generator.output, (low, high))
+    reach = REACH.get(recipe.generator.output, (low, high))
     if high - low < 0.75 * (reach[1] - reach[0]):
         why = f"a generator that ends in {recipe.generator.output} paints from {reach[0]:g} to {reach[1]:g}"
         yield Advice(f"data.pixels=[{reach[0]}, {reach[1]}]", why, DCGAN)
@@ -298,10 +305,10 @@ def _vanishing(recipe: Recipe, _figures: dict[str, float]) -> Iterator[Advice]:
 
 
 def _overpowered(recipe: Recipe, _figures: dict[str, float]) -> Iterator[Advice]:
-    rates = recipe.optimizer
     if recipe.step.d_steps > 1 and recipe.objective.kind != "wasserstein":
         yield Advice("step.d_steps=1", "fewer of D's updates for each of G's", GOODFELLOW)
-    if (fast := fastest(rates.discriminator.lr)) > 2 * (slow := fastest(rates.generator.lr)):
+    slow, fast = (_rate(recipe, side) for side in SIDES)
+    if fast > 2 * slow:
         why = "neither network should learn much faster than the other"
         yield from _rates(recipe, {"discriminator": slow / fast}, why, DCGAN)
     yield from _held(recipe)
@@ -321,7 +328,7 @@ def _ignored(recipe: Recipe, _figures: dict[str, float]) -> Iterator[Advice]:
 
 
 def _collapsed(recipe: Recipe, _figures: dict[str, float]) -> Iterator[Advice]:
-    fast, slow = (fastest(getattr(recipe.optimizer, side).lr) for side in SIDES)
+    fast, slow = (_rate(recipe, side) for side in SIDES)
     if fast > 2 * slow:
         why = "a generator that outruns its discriminator need not be diverse"
         yield from _rates(recipe, {"generator": slow / fast}, why, "Heusel et al. 2017, arXiv 1706.08500")
@@ -343,10 +350,10 @@ def _swinging(recipe: Recipe, _figures: dict[str, float]) -> Iterator[Advice]:
         if adam.beta1 > 0:
             yield Advice(f"optimizer.{side}.beta1=0.0", why, "Gidel et al. 2019, arXiv 1807.04740")
     yield from _held(recipe)
-    fast = max(fastest(getattr(recipe.optimizer, side).lr) for side in SIDES)
+    fast = max(_rate(recipe, side) for side in SIDES)
     if fast > 2e-3:
-        both = {"generator": 1e-3 / fast, "discriminator": 1e-3 / fast}
-        yield from _rates(recipe, both, "smaller steps around the point where they meet", MESCHEDER)
+        why = "smaller steps around the point where they meet"
+        yield from _rates(recipe, dict.fromkeys(SIDES, 1e-3 / fast), why, MESCHEDER)
 
 
 def _undertrained(recipe: Recipe, _figures: dict[str, float]) -> Iterator[Advice]:

@@ -26,8 +26,9 @@ from mulligan.recipe.networks import (
     TutorialDCGANDiscriminator,
     TutorialDCGANGenerator,
 )
-from mulligan.recipe.reading import differences, from_dict, merge, names, overridden, read, text
+from mulligan.recipe.reading import differences, flatten, from_dict, merge, names, overridden, read, text
 from mulligan.recipe.tables import (
+    REACH,
     Adam,
     AugmentTable,
     Budget,
@@ -52,6 +53,7 @@ from mulligan.recipe.tables import (
 )
 
 __all__ = [
+    "REACH",
     "Activation",
     "Adam",
     "AugmentTable",
@@ -93,6 +95,7 @@ __all__ = [
     "TutorialDCGANDiscriminator",
     "TutorialDCGANGenerator",
     "differences",
+    "flatten",
     "from_dict",
     "merge",
     "names",

@@ -151,7 +151,7 @@ def _parse_override(override: str) -> dict[str, Any]:
 
 def differences(before: Recipe, now: Recipe) -> list[str]:
     """List the keys in which two recipes differ, as ``path.to.key was 1, is 2``; budgets apart."""
-    old, new = (_flatten(recipe.model_dump(exclude={"budget"})) for recipe in (before, now))
+    old, new = (flatten(recipe.model_dump(exclude={"budget"})) for recipe in (before, now))
     return [
         f"{key} was {shown(old.get(key))}, is {shown(new.get(key))}"
         for key in {**old, **new}
@@ -159,10 +159,9 @@ def differences(before: Recipe, now: Recipe) -> list[str]:
     ]
 
 
-def _flatten(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return a table's values by their whole paths, ``path.to.key``."""
     flat: dict[str, Any] = {}
     for key, value in table.items():
-        flat |= (
-            _flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-        )
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return flat

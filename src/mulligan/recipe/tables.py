@@ -289,7 +289,7 @@ class PlateauStop(Table):
 StopTable = Annotated[NoStop | DOfFakeStop | PlateauStop, Field(discriminator="kind")]
 
 
-_REACH: dict[Output, tuple[float, float]] = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0)}
+REACH: dict[Output, tuple[float, float]] = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0)}
 
 
 class Recipe(Table):
@@ -322,7 +322,7 @@ class Recipe(Table):
 
     @model_validator(mode="after")
     def _check(self) -> Recipe:
-        inside = _REACH.get(self.generator.output)
+        inside = REACH.get(self.generator.output)
         low, high = self.data.pixels
         if inside and (low < inside[0] or high > inside[1]):
             raise ValueError(

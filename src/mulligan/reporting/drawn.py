@@ -119,7 +119,7 @@ def training_images(about: AboutData, recipe: Recipe, run: Path) -> Dataset | st
 
 def trained_on(dataset: Dataset, recipe: Recipe) -> Dataset:
     """Return that part of a set that a recipe trains on."""
-    held_out = recipe.data.holdout if dataset.has_validation_head else 0
+    held_out = dataset.held_out(recipe.data.holdout)
     if not held_out:
         return dataset
     labels = None if dataset.labels is None else dataset.labels[held_out:]

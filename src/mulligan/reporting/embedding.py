@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from mulligan import runlog
 from mulligan.errors import UserError
-from mulligan.runlog import SAMPLES
 
 MOST_PIXELS = 1 << 25  # of a picture that is opened at all
 SIDE = 512  # pixels that a picture has at most, either way
@@ -70,11 +70,7 @@ def frames(run: Path, most: int) -> list[Frame]:
     Raises:
         UserError: one is damaged.
     """
-    found = sorted(
-        (int(path.stem), path)
-        for path in (run / SAMPLES).glob("*.png")
-        if path.stem.isdecimal() and len(path.stem) < 19
-    )
+    found = [(images, path) for images, path in runlog.pictures(run / runlog.SAMPLES) if images < 10**18]
     chosen = (found[i] for i in spread(len(found), most))
     return [{"images": images, "src": embed_file(path)} for images, path in chosen]
 

@@ -10,7 +10,7 @@ from typing import Any
 from mulligan import checkpoint, doctor, runlog
 from mulligan import recipe as recipes
 from mulligan.checkpoint import Meta
-from mulligan.doctor import Diagnosis, Verdict
+from mulligan.doctor import Diagnosis
 from mulligan.errors import UserError
 from mulligan.files import try_lock
 from mulligan.recipe import Recipe
@@ -64,11 +64,6 @@ class Facts:
             (row for row in reversed(self.rows) if isinstance(row.get("card"), dict) and row["card"]), None
         )
 
-    @property
-    def worst(self) -> Verdict | None:
-        """The first verdict that is more than a note."""
-        return next((verdict for verdict in self.diagnosis.verdicts if verdict.severity != "note"), None)
-
 
 def read(run: Path, *, ended: bool = False) -> Facts:
     """Read a run directory; ``ended`` where this process has just trained there.
@@ -80,13 +75,14 @@ def read(run: Path, *, ended: bool = False) -> Facts:
         raise UserError(f"{run}: no such run directory")
     rows = runlog.rows(run)
     environment = _object(run / runlog.ENVIRONMENT, "what `mulligan train` writes")
+    recipe = recipes.read(run / runlog.RECIPE)
     return Facts(
         run=run,
-        recipe=recipes.read(run / runlog.RECIPE),
+        recipe=recipe,
         environment=environment,
         rows=rows,
         meta=checkpoint.read(checkpoint.find(run), prefixes=()).meta,
-        diagnosis=doctor.examine(run),
+        diagnosis=doctor.diagnose(recipe, rows, run),
         parent=runlog.parent(run),
         card=_card(run / SCORECARD),
         running=not ended and _locked(run),

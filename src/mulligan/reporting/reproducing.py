@@ -55,7 +55,7 @@ def overrides(recipe: Recipe) -> list[str] | None:
     if recipe.name not in recipes.names():
         return None
     base = recipes.read(recipe.name)
-    old, new = (_flat(one.model_dump(exclude={"budget"}, mode="json")) for one in (base, recipe))
+    old, new = (recipes.flatten(one.model_dump(exclude={"budget"}, mode="json")) for one in (base, recipe))
     changed = [key for key, value in new.items() if old.get(key, ...) != value]
     # A table whose kind changes loses its other keys, so that all that is not a default must be said again.
     anew = tuple(key.removesuffix("kind") for key in changed if key.endswith(".kind"))
@@ -85,7 +85,7 @@ def retry(facts: Facts, sets: Sequence[str]) -> list[str]:
 
 def _again(facts: Facts) -> list[str]:
     assert facts.parent
-    now = _flat(facts.recipe.model_dump(mode="json"))
+    now = recipes.flatten(facts.recipe.model_dump(mode="json"))
     keys = [change.partition(" was ")[0] for change in facts.parent.changes]
     sets = [setting(key, now[key]) for key in keys if now.get(key) is not None]
     before = Path(facts.parent.run).name  # its folder is this machine's own affair
@@ -119,10 +119,3 @@ def _program(environment: Mapping[str, Any]) -> list[str]:
     if isinstance(processes, int) and processes > 1:
         return ["torchrun", "--standalone", f"--nproc-per-node={processes}", "-m", "mulligan"]
     return ["mulligan"]
-
-
-def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in table.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return flat

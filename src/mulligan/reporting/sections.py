@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from itertools import groupby
 from typing import Any
 
 from mulligan import runlog
@@ -22,7 +21,7 @@ SHOWN_CLASSES = 40
 
 def headline(facts: Facts, *, small: bool = False) -> Markup:
     """Say what was trained, for how long, and whether it is well; ``small`` beside another run."""
-    meta, worst = facts.meta, facts.worst
+    meta, worst = facts.meta, facts.diagnosis.worst
     verdict = f"{_said(worst)}." if worst else "Nothing is wrong."
     grid = facts.run / runlog.GRID
     light = facts.light["card"] if facts.light else {}
@@ -76,7 +75,6 @@ def verdicts(facts: Facts) -> Markup:
 
 
 def _verdict(facts: Facts, verdict: Verdict) -> Markup:
-    cures = [advice.set for advice in verdict.advice if advice.set]  # to be followed together
     shown = [
         tag("img", src=src, alt=alt, class_="evidence")
         for name, alt in zip(verdict.evidence.pictures, _alts(verdict), strict=False)
@@ -85,10 +83,10 @@ def _verdict(facts: Facts, verdict: Verdict) -> Markup:
     advice = [
         tag(
             "li",
-            *(tag("code", f"--set {one.set}") for one in together if one.set),
+            *(tag("code", f"--set {change}") for change in changes),
             tag("p", why, " ", tag("cite", source) if source else None),
         )
-        for (why, source), together in groupby(verdict.advice, lambda one: (one.why, one.source))
+        for changes, why, source in verdict.by_reason
     ]
     return tag(
         "article",
@@ -97,7 +95,7 @@ def _verdict(facts: Facts, verdict: Verdict) -> Markup:
         tag("div", *shown, class_="evidences") if shown else None,
         tag("p", tag("b", "Why. "), verdict.cause),
         tag("ul", *advice, class_="advice") if advice else None,
-        _command(reproducing.retry(facts, cures)) if cures else None,
+        _command(reproducing.retry(facts, verdict.changes)) if verdict.changes else None,
         class_=f"verdict {verdict.severity}",
     )
 
