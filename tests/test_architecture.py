@@ -41,15 +41,16 @@ ROOMS: dict[str, str] = {
     ),
     "ema": "torch",
     "thin": "torch",
-    "compiled": "ema errors files step thin | torch",  # knows the step as something to call
+    "graphs": "errors | torch",
+    "compiled": "ema errors files graphs hardware step thin | torch",  # knows the step as something to call
     "conditions": "errors recipe | numpy torch",
-    "stream": "build data.order distributed pixels recipe seeds | torch",
+    "stream": "build data.order distributed hardware pixels recipe seeds | torch",
     "sampler": "build conditions distributed pixels recipe seeds | numpy torch",
     "archive": "errors files | pydantic safetensors torch",
     "checkpoint": "archive errors hardware | pydantic torch",  # a recipe is a table to it
     "state": (
-        "build checkpoint compiled conditions data distributed ema errors hardware recipe sampler step stream"
-        " | torch"
+        "build checkpoint compiled conditions data distributed ema errors graphs hardware recipe sampler step"
+        " stream | torch"
     ),
     "probes": "recipe state step | torch",
     "vitals": "build metrics pixels state step stream | torch",

@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from mulligan import checkpoint, compiled, recipe, state
 from mulligan.checkpoint import Checkpoint
-from mulligan.compiled import CannotCompile, Compiled, Flat
+from mulligan.compiled import CannotCompile, Compiled, as_written
 from mulligan.data.dataset import Dataset
 from mulligan.recipe import Recipe
 from mulligan.state import State
@@ -23,11 +22,6 @@ CLASSES = 3
 MLP = {"kind": "mlp", "hidden": [8]}
 DCGAN = {"kind": "dcgan", "width": 4}
 CURVE = {"images": [0, 30], "values": [0.5, 2.0]}
-
-
-def as_written(graph: torch.fx.GraphModule, _inputs: list[Tensor]) -> Flat:
-    """No compiler: the operations one by one."""
-    return graph
 
 
 def images(n: int = 23) -> Dataset:

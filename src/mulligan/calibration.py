@@ -28,6 +28,7 @@ WORTH_MEASURING = 10.0  # seconds: a shorter run would be over before a better w
 WORTH_COMPILING = 45.0  # seconds: compiling takes 5 to 20 of them, the first time
 SECONDS = 0.4  # for each figure, of which there are three at the most
 MOST_UPDATES = 100
+AHEAD = 10  # updates that another device is given before they are waited for
 APART = {"name", "title", "source", "budget", "log", "samples", "card", "checkpoint", "stop"}
 
 
@@ -64,7 +65,7 @@ def choose(state: State, precision: Precision | None = None, mode: Mode | None =
         try:
             state.use(mode)
         except CannotCompile as error:
-            note = f"its updates were compiled before; now {error}, and its last digits will differ"
+            note = f"its updates were computed as {mode} before; now {error}, and its last digits will differ"
         return _forecast(state, figures, note)
     state.use(Mode(precision or "exact"))
     if _updates_left(state) < WORTH_FORETELLING:
@@ -76,18 +77,24 @@ def choose(state: State, precision: Precision | None = None, mode: Mode | None =
     asked: list[Precision] = [precision] if precision else ["exact"]
     if precision is None and hardware.multiplies_bf16(state.device):
         asked.append("bf16")
-    ways, note = [Mode(name) for name in asked], ""
-    best = min(ways, key=lambda way: figures.of(way, state))
-    if state.device.type == "cpu" and _seconds_left(state, figures.of(best, state)) >= WORTH_COMPILING:
-        compiled = Mode(asked[-1], compiled=True)  # the rest compiled away, the faster products win
-        try:
-            if figures.of(compiled, state) < figures.of(best, state):
-                _take(state, compiled)
-                return _forecast(state, figures)
-        except CannotCompile as error:
-            note = f"updates are not compiled: {error}"
+    best, note = min((Mode(name) for name in asked), key=lambda way: figures.of(way, state)), ""
+    if state.device.type == "cuda":
+        best, note = _better(state, figures, best, Mode(asked[-1], captured=True))
+    there = state.device.type in ("cpu", "cuda")
+    if there and _seconds_left(state, figures.of(best, state)) >= WORTH_COMPILING:
+        # The rest compiled away, the faster products win
+        compiled = Mode(asked[-1], compiled=True, captured=best.captured)
+        best, note = _better(state, figures, best, compiled)
     _take(state, best)
     return _forecast(state, figures, note)
+
+
+def _better(state: State, figures: Figures, best: Mode, other: Mode) -> tuple[Mode, str]:
+    """Return the faster of two ways; and why the other cannot be, if it cannot."""
+    try:
+        return min(best, other, key=lambda way: figures.of(way, state)), ""
+    except CannotCompile as error:
+        return best, f"updates are not {'compiled' if other.compiled else 'captured'}: {error}"
 
 
 def _take(state: State, mode: Mode) -> None:
@@ -157,13 +164,16 @@ def _name(mode: Mode, whole: bool) -> str:
 
 
 def _seconds_per_update(state: State, updates: int = MOST_UPDATES) -> float:
+    at_once = 1 if state.device.type == "cpu" else min(AHEAD, updates)
     with state.rehearsal():
         float(state.advance().health)  # the first is slower
         taken: list[float] = []
-        while len(taken) < updates and sum(taken) < SECONDS:
+        while len(taken) * at_once < updates and sum(taken) * at_once < SECONDS:
             start = time.perf_counter()
-            float(state.advance().health)  # waits until it is done
-            taken.append(time.perf_counter() - start)
+            for _ in range(at_once):
+                last = state.advance()
+            float(last.health)  # waits until it is done
+            taken.append((time.perf_counter() - start) / at_once)
     return statistics.median(taken)
 
 

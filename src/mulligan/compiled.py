@@ -22,13 +22,13 @@ from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.optim import Optimizer
 
-from mulligan import thin
+from mulligan import graphs, hardware, thin
 from mulligan.ema import EMA
 from mulligan.errors import first_line
 from mulligan.files import user_cache
+from mulligan.graphs import Flat, Recorder
 from mulligan.step import GAN, Knobs, Source, Turn, Update
 
-Flat = Callable[..., Sequence[Tensor]]  # tensors, one after the other -> tensors
 Compiler = Callable[[torch.fx.GraphModule, list[Tensor]], Flat]
 SWITCH = "MULLIGAN_COMPILE"  # an environment variable: 0 keeps every update as it is written
 MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -60,6 +60,11 @@ def inductor(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Flat:
         raise CannotCompile(first_line(error)) from error
 
 
+def as_written(graph: torch.fx.GraphModule, _inputs: list[Tensor]) -> Flat:
+    """Compile nothing: the operations one by one."""
+    return graph
+
+
 class Compiled:
     """Makes updates of one GAN, and of its moving average, for batches of one size.
 
@@ -72,13 +77,21 @@ class Compiled:
         source: Drawn from once, to see what an update draws.
         noisy: Will ``Knobs.noise`` ever be above 0?
         compiler: Makes a function of the graph.
+        record: Makes one launch of it, where there is something to record with.
 
     Raises:
         CannotCompile: this machine cannot.
     """
 
     def __init__(
-        self, gan: GAN, ema: EMA | None, source: Source, *, noisy: bool, compiler: Compiler = inductor
+        self,
+        gan: GAN,
+        ema: EMA | None,
+        source: Source,
+        *,
+        noisy: bool,
+        compiler: Compiler = inductor,
+        record: Recorder | None = None,
     ) -> None:
         self._gan, self._ema, self._noisy, self._images = gan, ema, noisy, 0
         self._networks = _Networks(gan, ema)
@@ -109,7 +122,16 @@ class Compiled:
             logits = (d.real_logits, d.fake_logits, g.fake_logits, g.real_logits)
             return [update.health, d.loss, g.loss, *(x for x in logits if x is not None)]
 
-        self._compiled = compiler(make_fx(flat, thin.TABLE, tracing_mode="fake")(*inputs), inputs)
+        # A processor's library is bad at thin products, a GPU's is not
+        table = thin.TABLE if scalars.device.type == "cpu" else {}
+        self._compiled = compiler(make_fx(flat, table, tracing_mode="fake")(*inputs), inputs)
+        if record:
+            with torch.no_grad():
+                captured = graphs.Captured(self._compiled, moved, record)
+                captured.prepare(*inputs)
+            if captured.failed:
+                raise CannotCompile(captured.failed)
+            self._compiled = captured
 
     def bind(self) -> None:
         """Look anew for the tensors to move: an optimiser that was restored has others."""
@@ -120,7 +142,7 @@ class Compiled:
         for side, (optimizer, _) in self._sides.items():
             for parameter in _parameters(optimizer):
                 if not optimizer.state[parameter]:  # what Adam itself makes at its first step
-                    optimizer.state[parameter] = {"step": torch.zeros(())} | {
+                    optimizer.state[parameter] = {"step": torch.zeros((), device=parameter.device)} | {
                         name: torch.zeros_like(parameter, requires_grad=False) for name in MOMENTS
                     }
             entries = [optimizer.state[parameter] for parameter in _parameters(optimizer)]
@@ -128,6 +150,11 @@ class Compiled:
             for name in MOMENTS:
                 tensors |= {f"{side}/{i}/{name}": entry[name] for i, entry in enumerate(entries)}
         self._tensors = [tensor.detach() for tensor in tensors.values()]
+        self.count()
+
+    def count(self) -> None:
+        """Ask both optimisers how often they have moved; only after a step of their own, for asking waits."""
+        self._made = {side: int(counts[0]) for side, counts in self._counts.items()}
 
     def __call__(self, source: Source, knobs: Knobs) -> Update:
         """Make one update; the optimisers' rates are those of the moment, as in ``GAN.step``."""
@@ -136,6 +163,7 @@ class Compiled:
             results = self._compiled(*self._tensors, *drawn, self._scalars(knobs))
         for side, (_, steps) in self._sides.items():
             torch._foreach_add_(self._counts[side], steps)
+            self._made[side] += steps
         health, d_loss, g_loss, d_real, d_fake, g_fake, *g_real = results
         d = Turn(d_loss, (), d_real, d_fake)
         g = Turn(g_loss, (), g_real[0] if g_real else None, g_fake)
@@ -176,12 +204,12 @@ class Compiled:
         values = [rate for side in self._sides for rate in self._rates(side)]
         values += [float(gamma) for gamma in knobs.gammas] + [float(knobs.noise)]
         values.append(self._ema.weight(self._images) if self._ema else 0.0)
-        return torch.tensor(values, dtype=self._tensors[0].dtype).to(self._tensors[0].device)
+        return hardware.send(torch.tensor(values, dtype=self._tensors[0].dtype), self._tensors[0].device)
 
     def _rates(self, side: str) -> Iterator[float]:
         """What Adam makes of its rates at each of its next steps, in double precision as it does."""
         optimizer, steps = self._sides[side]
-        group, before = optimizer.param_groups[0], int(self._counts[side][0])
+        group, before = optimizer.param_groups[0], self._made[side]
         beta1, beta2 = group["betas"]
         for t in range(before + 1, before + 1 + steps):
             yield from (group["lr"] / (1 - beta1**t), math.sqrt(1 - beta2**t), beta2, 1 - beta2)

@@ -9,6 +9,7 @@ from importlib import metadata
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 from mulligan._version import __version__
 from mulligan.errors import UserError, nearest
@@ -26,15 +27,17 @@ class Mode:
         precision: ``exact``, float32 throughout; or ``bf16``, networks' products in bfloat16 with
             weights, losses and optimisers in float32.
         compiled: Is a whole update one compiled function?
+        captured: Is it one launch of a GPU?
     """
 
     precision: Precision = "exact"
     compiled: bool = False
+    captured: bool = False
 
     def __str__(self) -> str:
-        return (
-            f"{'float32' if self.precision == 'exact' else 'bfloat16'}{', compiled' if self.compiled else ''}"
-        )
+        words = ["float32" if self.precision == "exact" else "bfloat16"]
+        words += [word for word in ("compiled", "captured") if getattr(self, word)]
+        return ", ".join(words)
 
 
 def multiplies_bf16(device: torch.device) -> bool:
@@ -45,6 +48,13 @@ def multiplies_bf16(device: torch.device) -> bool:
         amx = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
         return bool(torch.cpu._is_avx512_bf16_supported() or amx())
     return False
+
+
+def send(tensor: Tensor, device: torch.device) -> Tensor:
+    """Bring what was drawn on the processor to a device, without waiting until the device is free."""
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def device(name: str) -> torch.device:

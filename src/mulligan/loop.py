@@ -26,6 +26,7 @@ from mulligan.step import Turn
 TICK = 0.25  # seconds between two refreshes of the live progress
 FRAMES = 40  # of the time lapse, over the budget
 UPDATES_APART = 25  # between two examinations, at least
+UNSEEN = 64  # updates that another device may be ahead of what has been looked at
 INTERRUPTED, TIME_UP, ASKED = "interrupted", "the time is up", "the caller asked to stop"
 PAUSES = (INTERRUPTED, TIME_UP, ASKED)  # after these a run is meant to go on
 
@@ -98,7 +99,8 @@ def train(state: State, run: Path, observer: Observer) -> str:
     """
     recipe, budget = state.recipe, state.recipe.budget
     frames = Cadence(every=max(1, budget.images // FRAMES), counts="from-zero", most=FRAMES)
-    checkups = examinations(recipe)
+    checkups, saves = examinations(recipe), Cadence(every=recipe.checkpoint.every)
+    cadences = (recipe.log, checkups, recipe.samples, frames, recipe.card, saves)
     deadline = math.inf if budget.minutes is None else state.seconds + 60 * budget.minutes
     last_step = math.inf if budget.steps is None else budget.steps
     log, meter = RunLog(run), Meter(state)
@@ -116,12 +118,10 @@ def train(state: State, run: Path, observer: Observer) -> str:
             state.seconds = meter.seconds()
 
             # What is not finite ends the run before it can reach a checkpoint
-            if culprit := first_not_finite(state):
-                log.write({"images": state.images, "step": state.steps, "not_finite": culprit})
-                raise RunError(
-                    f"step {state.steps:,}: {culprit} is not finite; the last checkpoint is from before it; "
-                    f"`mulligan doctor {shlex.quote(str(run))}` says what to change"
-                )
+            over = state.images >= budget.images or state.steps >= last_step
+            at_hand = state.device.type == "cpu" or state.steps % UNSEEN == 0
+            if at_hand or over or any(due(cadence, before, state.images) for cadence in cadences):
+                _end_if_not_finite(state, log, run)
 
             # Log
             measured: dict[str, float] = {}
@@ -136,7 +136,6 @@ def train(state: State, run: Path, observer: Observer) -> str:
                 observer.row(row, progress)
 
             # What the doctor reads; at the end as well, and before the checkpoint that may fall on it
-            over = state.images >= budget.images or state.steps >= last_step
             if checkups.every and (over or reason or due(checkups, before, state.images)):
                 _examine(state, log, meter, observer)
 
@@ -155,7 +154,7 @@ def train(state: State, run: Path, observer: Observer) -> str:
                     saved_at = state.images
 
             # Checkpoint
-            if due(Cadence(every=recipe.checkpoint.every), before, state.images):
+            if due(saves, before, state.images):
                 log.sync()
                 _save(state, run)
                 saved_at = state.images
@@ -170,6 +169,7 @@ def train(state: State, run: Path, observer: Observer) -> str:
             if meter.ticks():
                 observer.tick(meter.progress(state))
         # Leave the last state behind, judged like the others
+        _end_if_not_finite(state, log, run)
         is_best = False
         judged = 0 < recipe.card.every <= state.images and reason != INTERRUPTED
         if judged and carded_at != state.images:
@@ -308,12 +308,27 @@ def _save(state: State, run: Path) -> Path:
     return path
 
 
-def first_not_finite(state: State) -> str | None:
+def _end_if_not_finite(state: State, log: RunLog, run: Path) -> None:
+    """End a run that has gone beyond numbers since somebody last looked.
+
+    Raises:
+        RunError: it has.
+    """
+    health, state.health = state.health, None
+    if health is None or math.isfinite(float(health)):  # the one time that an update waits for its device
+        return
+    culprit = first_not_finite(state)
+    log.write({"images": state.images, "step": state.steps, "not_finite": culprit})
+    raise RunError(
+        f"step {state.steps:,}: {culprit} is not finite; the last checkpoint is from before it; "
+        f"`mulligan doctor {shlex.quote(str(run))}` says what to change"
+    )
+
+
+def first_not_finite(state: State) -> str:
     """Name the first tensor of the last update, in the order of computation, with a NaN or an infinity."""
     assert state.update is not None
     gan, (d, g) = state.gan, (state.update.d, state.update.g)
-    if math.isfinite(float(state.update.health)):  # the one time that an update waits for its device
-        return None
     assert d.real_logits is not None
     candidates: list[tuple[str, Tensor]] = [
         ("D's answer to the reals", d.real_logits),

@@ -10,15 +10,16 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from mulligan import build, checkpoint, distributed
+from mulligan import build, checkpoint, distributed, graphs
 from mulligan.checkpoint import AboutData, Checkpoint, Meta, Scores
-from mulligan.compiled import Compiled, Compiler, inductor
+from mulligan.compiled import CannotCompile, Compiled, Compiler, as_written, inductor
 from mulligan.conditions import Conditions
 from mulligan.data.dataset import Dataset
 from mulligan.data.parts import Labels, Parts, divide
 from mulligan.distributed import Group
 from mulligan.ema import EMA
 from mulligan.errors import UserError, first_line
+from mulligan.graphs import Recorder
 from mulligan.hardware import Mode
 from mulligan.recipe import Recipe
 from mulligan.sampler import Sampler, for_sampling
@@ -39,6 +40,7 @@ class State:
         stopped: Why the recipe's stop rule ended the run, if it did.
         scores: What the light scorecards have said so far; None before the first.
         update: What the last update saw.
+        health: That of all updates since somebody looked, added up; None where nobody need look.
         mode: How the machine computes it.
         compiled: Makes the updates, where they have been compiled.
         group: The processes that make each update together.
@@ -57,6 +59,7 @@ class State:
     stopped: str | None = None
     scores: Scores | None = None
     update: Update | None = None
+    health: Tensor | None = None
     mode: Mode = field(default_factory=Mode)
     compiled: Compiled | None = None
     group: Group | None = None
@@ -84,8 +87,12 @@ class State:
             self.update = self.compiled(self.stream, knobs)
         else:
             self.update = self.gan.step(self.stream, knobs)
+            if self.compiled:
+                self.compiled.count()
             if self.ema:
                 self.ema.update(self.gan.generator, self.ema.weight(self.stream.world * self.update.images))
+        seen = self.update.health
+        self.health = seen.clone() if self.health is None else self.health + seen
         self.images += self.stream.world * self.update.images
         self.steps += 1
         return self.update
@@ -97,12 +104,15 @@ class State:
             CannotCompile: this machine cannot; the run is left computing without.
         """
         self.gan = replace(self.gan, precision=build.precision(mode.precision, self.device))
-        self.mode, self.compiled = replace(mode, compiled=False), None
-        if mode.compiled:
-            self.compile()
+        self.mode, self.compiled = Mode(mode.precision), None
+        if mode.captured and self.device.type != "cuda":
+            raise CannotCompile("only a CUDA device can capture updates")
+        if mode.compiled or mode.captured:
+            self.compile(inductor if mode.compiled else as_written, graphs.cuda if mode.captured else None)
+            self.mode = mode
 
-    def compile(self, compiler: Compiler = inductor) -> None:
-        """Make updates from now on as one compiled function; batches at a short end stay as they are.
+    def compile(self, compiler: Compiler = inductor, record: Recorder | None = None) -> None:
+        """Make updates from now on as one function; batches at a short end stay as they are.
 
         Raises:
             CannotCompile: this machine cannot; updates are made as before.
@@ -112,10 +122,11 @@ class State:
         self.stream.order.position = 0  # where a batch is whole
         try:
             noisy = bool(noise) if isinstance(noise, float) else True
-            self.compiled = Compiled(self.gan, self.ema, self.stream, noisy=noisy, compiler=compiler)
+            self.compiled = Compiled(
+                self.gan, self.ema, self.stream, noisy=noisy, compiler=compiler, record=record
+            )
         finally:
             self.stream.restore(drawn_from)
-        self.mode = replace(self.mode, compiled=True)
 
     @contextmanager
     def rehearsal(self) -> Iterator[None]:
@@ -126,7 +137,8 @@ class State:
         live += [value for o in optimizers for entry in o.state.values() for value in entry.values()]
         kept = [tensor.clone() for tensor in live]
         begun, streams = bool(optimizers[0].state), [self.stream, self.probe]
-        drawn_from, counts = [stream.state() for stream in streams], (self.images, self.steps, self.update)
+        drawn_from = [stream.state() for stream in streams]
+        counts = self.images, self.steps, self.update, self.health
         try:
             yield
         finally:
@@ -136,7 +148,7 @@ class State:
                 optimizer.state.clear()
             for stream, state in zip(streams, drawn_from, strict=True):
                 stream.restore(state)
-            self.images, self.steps, self.update = counts
+            self.images, self.steps, self.update, self.health = counts
             if self.compiled:
                 self.compiled.bind()
 

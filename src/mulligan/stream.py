@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mulligan import build, pixels, seeds
+from mulligan import build, hardware, pixels, seeds
 from mulligan.data.order import BatchOrder
 from mulligan.distributed import Group
 from mulligan.recipe import Recipe
@@ -44,7 +44,7 @@ class Stream:
 
     def reals(self) -> tuple[Tensor, Tensor | None]:
         """Draw the next batch of reals, and their labels."""
-        picks = self._part(self.order.next()).to(self.images.device)
+        picks = hardware.send(self._part(self.order.next()), self.images.device)
         batch = pixels.to_range(self.images.index_select(0, picks), *self.recipe.data.pixels, self.dtype)
         return batch, None if self.labels is None else self.labels[picks]
 
@@ -55,17 +55,17 @@ class Stream:
     def latents(self, n: int) -> Tensor:
         """Draw n latents."""
         drawn = build.latents(self.recipe.latent, self.world * n, self.rng, self.dtype)
-        return self._part(drawn).to(self.images.device)
+        return hardware.send(self._part(drawn), self.images.device)
 
     def uniform(self, *shape: int) -> Tensor:
         """Draw numbers in [0, 1)."""
         drawn = torch.rand(self.world * shape[0], *shape[1:], generator=self.rng, dtype=self.dtype)
-        return self._part(drawn).to(self.images.device)
+        return hardware.send(self._part(drawn), self.images.device)
 
     def normal(self, *shape: int) -> Tensor:
         """Draw standard normal numbers."""
         drawn = torch.randn(self.world * shape[0], *shape[1:], generator=self.rng, dtype=self.dtype)
-        return self._part(drawn).to(self.images.device)
+        return hardware.send(self._part(drawn), self.images.device)
 
     def _part(self, drawn: Tensor) -> Tensor:
         return self.group.part(drawn) if self.group else drawn

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
 import os
 import re
 import shlex
@@ -16,16 +17,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import mulligan
 from mulligan import data as data_room
-from mulligan import doctor, loop, recipe, reporting
+from mulligan import doctor, recipe, reporting
 from mulligan.errors import RunError, UserError
 from mulligan.files import try_lock
 from mulligan.reporting import curves, embedding, facts, pages, reproducing
 from mulligan.reporting.curves import Series, thin
 from mulligan.reporting.markup import Markup, join, page, tag
+from mulligan.state import State
+from mulligan.step import Update
 from report.conftest import TINY, logged, vitals
 from support import command
 
@@ -187,7 +191,14 @@ def test_points_are_plotted(tmp_path: Path) -> None:
 
 
 def test_a_run_that_ends_in_an_error_has_one_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "first_not_finite", lambda state: "G's loss" if state.steps == 9 else None)
+    advance = State.advance
+
+    def broken(state: State) -> Update:
+        update = advance(state)
+        state.health = torch.tensor(math.inf if state.steps == 9 else 0.0)
+        return update
+
+    monkeypatch.setattr(State, "advance", broken)
     with pytest.raises(RunError, match="not finite"):
         mulligan.train("mlp-relu", data="digits", steps=20, out=tmp_path / "run", overrides=NO_CARD)
     assert "Ended early" in read(tmp_path / "run" / reporting.REPORT).text

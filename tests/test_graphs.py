@@ -1,0 +1,160 @@
+"""An update as one launch, recorded by a stand-in for a GPU; and by a GPU, where there is one."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+import mulligan
+from mulligan import calibration, graphs, state
+from mulligan.checkpoint import Checkpoint
+from mulligan.compiled import CannotCompile, as_written
+from mulligan.hardware import Mode
+from mulligan.state import State
+from test_compiled import CASES, a_recipe, assert_same, images
+
+Function = Callable[[], Sequence[Tensor]]
+
+
+class Recorder:
+    """Records as a GPU does: what was recorded reads from and writes to the same places ever after."""
+
+    def __init__(self) -> None:
+        self.recorded = 0
+
+    def __call__(self, function: Function) -> tuple[Sequence[Tensor], Callable[[], None]]:
+        self.recorded += 1
+        places = [tensor.clone() for tensor in function()]
+
+        def replay() -> None:
+            torch._foreach_copy_(places, list(function()))
+
+        return places, replay
+
+
+def pair(case: str, record: graphs.Recorder) -> tuple[State, State]:
+    chosen = a_recipe(**CASES[case])
+    plain, captured = (state.begin(chosen, images(), dtype=torch.float64) for _ in range(2))
+    captured.compile(as_written, record)
+    return plain, captured
+
+
+@pytest.mark.parametrize(
+    "case", ["relativistic, r1, r2", "average of batchnorm", "three turns of D", "batchnorm, short batches"]
+)
+def test_a_captured_run_is_the_run_as_it_is_written(case: str) -> None:
+    recorder = Recorder()
+    plain, captured = pair(case, recorder)
+    assert_same(plain, captured)  # recording has moved nothing
+    for _ in range(7):
+        ours, theirs = plain.advance(), captured.advance()
+        torch.testing.assert_close(ours.d.loss, theirs.d.loss, rtol=0, atol=1e-9)
+        torch.testing.assert_close(ours.g.fake_logits, theirs.g.fake_logits, rtol=0, atol=1e-9)
+        torch.testing.assert_close(ours.health, theirs.health, rtol=0, atol=1e-9)
+    assert_same(plain, captured)
+    assert recorder.recorded == 1
+    assert plain.health is not None
+    assert captured.health is not None
+    torch.testing.assert_close(plain.health, captured.health, rtol=0, atol=1e-9)
+
+
+def test_what_lies_elsewhere_after_restoring_is_recorded_anew() -> None:
+    recorder = Recorder()
+    plain, captured = pair("average", recorder)
+    for run in (plain, captured):
+        for _ in range(2):
+            run.advance()
+    saved = copy.deepcopy(captured.tensors())
+    for run in (plain, captured):
+        for _ in range(2):
+            run.advance()
+    meta = captured.meta().model_copy(update={"images": 12, "steps": 2})
+    captured.restore(Checkpoint(Path("here"), saved, meta))
+    for _ in range(2):
+        captured.advance()
+    assert_same(plain, captured)
+    assert recorder.recorded == 2
+
+
+def failing(_: Function) -> tuple[Sequence[Tensor], Callable[[], None]]:
+    raise RuntimeError("operation not permitted when stream is capturing\nand more")
+
+
+def idle(function: Function) -> tuple[Sequence[Tensor], Callable[[], None]]:
+    """Record nothing: a replay leaves everything as it is."""
+    return [tensor.clone() for tensor in function()], lambda: None
+
+
+@pytest.mark.parametrize(
+    ("record", "said"), [(failing, r"not permitted when stream is capturing$"), (idle, "is not what")]
+)
+def test_a_recording_that_fails_or_does_something_else_is_not_used(
+    record: graphs.Recorder, said: str
+) -> None:
+    chosen = a_recipe()
+    plain, refused = (state.begin(chosen, images(), dtype=torch.float64) for _ in range(2))
+    with pytest.raises(CannotCompile, match=said):
+        refused.compile(as_written, record)
+    assert refused.compiled is None
+    for _ in range(3):
+        plain.advance()
+        refused.advance()
+    assert_same(plain, refused)
+
+
+def test_a_run_goes_on_where_it_can_no_longer_be_recorded() -> None:
+    seen: list[int] = []
+
+    def once(function: Function) -> tuple[Sequence[Tensor], Callable[[], None]]:
+        seen.append(1)
+        return Recorder()(function) if len(seen) == 1 else failing(function)
+
+    plain, captured = pair("plain", once)
+    for run in (plain, captured):
+        run.advance()
+    captured.restore(Checkpoint(Path("here"), copy.deepcopy(captured.tensors()), captured.meta()))
+    for run in (plain, captured):
+        for _ in range(3):
+            run.advance()
+    assert_same(plain, captured)
+    assert len(seen) == 2
+
+
+def test_a_processor_captures_nothing_and_says_so() -> None:
+    run = state.begin(a_recipe(), images())
+    with pytest.raises(CannotCompile, match="only a CUDA device"):
+        run.use(Mode(captured=True))
+    assert run.mode == Mode()
+    run.advance()
+
+
+def test_what_a_gpu_began_a_processor_goes_on_with_and_says_so() -> None:
+    run = state.begin(a_recipe(), images())
+    forecast = calibration.choose(run, mode=Mode("exact", captured=True))
+    assert forecast is not None
+    assert "float32, captured before; now only a CUDA device" in forecast.note
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("case", CASES)
+def test_on_a_gpu_a_captured_run_is_the_run_as_it_is_written(case: str) -> None:
+    chosen = a_recipe(**CASES[case])
+    plain, captured = (state.begin(chosen, images(), device="cuda", dtype=torch.float64) for _ in range(2))
+    captured.use(Mode(captured=True))
+    for _ in range(5):
+        plain.advance()
+        captured.advance()
+    assert_same(plain, captured)
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_a_run_is_trained_and_gone_on_with(tmp_path: Path) -> None:
+    run = mulligan.train("swift", data="mnist-synth", images=4_000, out=tmp_path / "run", device="cuda")
+    assert run.images >= 4_000
+    more = mulligan.resume(run.directory, images=6_000, device="cuda")
+    assert more.images >= 6_000
