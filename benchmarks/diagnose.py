@@ -3,8 +3,8 @@
     python benchmarks/diagnose.py run --seeds 3 [--kinds mode-collapse …] [--out FOLDER]
     python benchmarks/diagnose.py page [--out FOLDER]
 
-`run` trains each disease at two strengths on two recipes, and the healthy recipes, on MNIST or on points,
-one process after another; every run leaves its log and its last grid in --out and is not made again.
+`run` trains each disease at two strengths on two recipes, the healthy recipes, and some that fall ill halfway, on
+MNIST or on points, one after another; every run leaves its log and its last grid in --out and is not made again.
 `page` asks the doctor about all that is there. Thresholds were chosen on seed 0; rates are of the others.
 """
 
@@ -16,13 +16,14 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from speed import commit
 
-from mulligan import data, doctor, hardware, runlog, training
+from mulligan import data, doctor, hardware, retrying, runlog, training
 from mulligan.data.dataset import Dataset
 from mulligan.doctor.rules import ORDER
 from mulligan.errors import RunError
@@ -38,6 +39,11 @@ on seed 0, whose runs are not counted here. Intervals are Wilson's, of 95 %. The
 made smaller, 12 and 20 images, after all seeds of sets of 32 had been seen, of which the doctor found 2 in 4.
 
 """
+LATE_HEAD = """## Setting in halfway
+
+Runs of our own recipes that were well for 12,000 images, and then went on as second shots with a change that
+makes them ill. Illnesses that hardly show within another 12,000 images, such as penalties that are too weak or rates
+that are too low, are not among them."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,7 @@ class Case:
     images: int
     changes: tuple[str, ...] = ()
     source: str = "mnist"  # or few-N, the first N of MNIST; dim-K, its pixels divided by K
+    after: int = 0  # images, that it is trained well before the changes are made
 
     @property
     def name(self) -> str:
@@ -57,6 +64,7 @@ class Case:
             str(self.images),
             *self.changes,
             *([self.source] if self.source != "mnist" else []),
+            *([f"after {self.after}"] if self.after else []),
         ]
         said = "".join(c if c.isalnum() or c in "-._=" else "_" for c in " ".join(words))
         return f"{said[:100]}-{hashlib.sha256(said.encode()).hexdigest()[:6]}"
@@ -160,6 +168,27 @@ def healthy() -> Iterator[Case]:
     yield Case(HEALTHY, "points", 200_000, source="grid-25")
 
 
+def brought_on() -> Iterator[Case]:
+    """Yield illnesses that set in when half of a run is over that was well until then."""
+    free = ("objective.kind=non-saturating", *penalties("0"))
+    changes: dict[str, tuple[str, ...]] = {
+        "non-finite": (*both("lr", "10"), *penalties("1e6")),
+        "learning-rate-too-high": both("lr", "1e-1"),
+        "latent-ignored": ("latent.law=uniform", "latent.low=-1e-3", "latent.high=1e-3"),
+        "exploding-gradient": ("objective.kind=wasserstein", *penalties("0"), *both("lr", "3e-3")),
+        "vanishing-generator-gradient": (
+            *("objective.kind=minimax", *penalties("0")),
+            *("step.d_steps=5", f"{FAST_D}=2e-3"),
+        ),
+        "penalty-too-strong": penalties("1e5"),
+        "discriminator-overpowers": (*free, "step.d_steps=15", f"{FAST_D}=2e-3"),
+        "mode-collapse": (*free, f"{FAST_G}=5e-3", f"{FAST_D}=1e-4"),
+    }
+    for kind, made in changes.items():
+        for recipe in ("swift", "swift-class"):
+            yield Case(kind, recipe, 24_000, made, after=12_000)
+
+
 def dataset(source: str, mnist: Callable[[], Dataset]) -> Dataset:
     """Return a case's training set."""
     way, _, number = source.partition("-")
@@ -177,17 +206,25 @@ def carry_out(case: Case, seed: int, out: Path, mnist: Callable[[], Dataset]) ->
     kept = out / case.kind / case.name / str(seed)
     if (kept / "recipe.toml").exists():
         return
-    scratch = out / "running" / case.name
-    shutil.rmtree(scratch, ignore_errors=True)
+    scratch, well = out / "running" / case.name, out / "running" / f"{case.name}-well"
+    for folder in (scratch, well):
+        shutil.rmtree(folder, ignore_errors=True)
     every = max(case.images // 8, 500)
     quiet = (f"card.every={every}", "card.n=512", "checkpoint.every=1000000000", f"samples.every={every}")
-    changes = (*quiet, *case.changes)
+    images = dataset(case.source, mnist)
     plan = training.prepare(
-        case.recipe, data=dataset(case.source, mnist), images=case.images, seed=seed, overrides=changes
+        case.recipe,
+        data=images,
+        images=case.after or case.images,
+        seed=seed,
+        overrides=quiet if case.after else (*quiet, *case.changes),
     )
     plan.state.use(Mode("bf16" if plan.recipe.generator.kind != "mlp" else "exact"))
     try:
-        reason = training.execute(plan, scratch).reason
+        reason = training.execute(plan, well if case.after else scratch).reason
+        if case.after:
+            again = partial(retrying.retry, from_images=case.after, overrides=case.changes)
+            reason = again(well, images=case.images, data=images, out=scratch).reason
     except RunError as error:
         reason = str(error)
     shutil.rmtree(scratch / "checkpoints", ignore_errors=True)
@@ -211,9 +248,14 @@ class Judged:
 
     case: str
     seed: int
+    images: int
     said: Sequence[str]  # the kinds of its verdicts, notes last
     healthy: bool
-    onset: float | None  # of the illness it was given, as a share of the run
+    onset: int | None  # of the illness it was given, in images
+
+    def on_time(self, since: int, of: int) -> bool:
+        """Tell whether an illness was found, and began within 20 % of the run from where it did."""
+        return self.onset is not None and abs(self.onset - since) <= 0.2 * of
 
 
 def judged(out: Path, kind: str) -> list[Judged]:
@@ -222,10 +264,34 @@ def judged(out: Path, kind: str) -> list[Judged]:
     for path in sorted((out / kind).glob("*/*/recipe.toml")):
         run = path.parent
         diagnosis, images = doctor.examine(run), runlog.rows(run)[-1]["images"]
-        onset = next((v.onset_images / images for v in diagnosis.verdicts if v.kind == kind), None)
+        onset = next((v.onset_images for v in diagnosis.verdicts if v.kind == kind), None)
         said = [verdict.kind for verdict in diagnosis.verdicts]
-        found.append(Judged(run.parent.name, int(run.name), said, diagnosis.healthy, onset))
+        found.append(Judged(run.parent.name, int(run.name), images, said, diagnosis.healthy, onset))
     return [one for one in found if one.seed != CHOSEN_ON]
+
+
+def late_table(out: Path) -> Iterator[str]:
+    """Yield what is said of the illnesses that set in when half of a run was over."""
+    yield "| illness | runs | found | named first | onset within 20 % | else named first |"
+    yield "|---|--:|--:|--:|--:|---|"
+    late = list(brought_on())
+    totals = [0, 0, 0, 0]
+    for kind in dict.fromkeys(case.kind for case in late):
+        cases = {case.name: case for case in late if case.kind == kind}
+        runs = [run for run in judged(out, kind) if run.case in cases]
+        hit = sum(kind in run.said for run in runs)
+        first = sum(run.said[:1] == [kind] for run in runs)
+        timely = sum(run.on_time(cases[run.case].after, cases[run.case].images) for run in runs)
+        other = Counter((run.said or ["nothing"])[0] for run in runs if run.said[:1] != [kind])
+        names = ", ".join(f"{name} {count}" for name, count in other.most_common())
+        totals = [a + b for a, b in zip(totals, (len(runs), hit, first, timely), strict=True)]
+        yield f"| `{kind}` | {len(runs)} | {hit} | {first} | {timely} | {names} |"
+    n, hit, first, timely = totals
+    yield ""
+    yield (
+        f"Found: **{share(hit, n)}**. Named first: {share(first, n)}. Of those found, onset within 20 % of the "
+        f"run: **{share(timely, hit)}**."
+    )
 
 
 def share(count: int, n: int) -> str:
@@ -243,13 +309,14 @@ def page(out: Path) -> str:
         "|---|--:|--:|--:|--:|---|",
     ]
     totals = [0, 0, 0, 0, 0]
+    late = {case.name for case in brought_on()}
     for kind in ORDER:
-        runs = judged(out, kind)
+        runs = [run for run in judged(out, kind) if run.case not in late]
         n, hit = len(runs), sum(kind in run.said for run in runs)
         first = sum(run.said[:1] == [kind] for run in runs)
         other = Counter((run.said or ["nothing"])[0] for run in runs if run.said[:1] != [kind])
-        begun = [run.onset for run in runs if run.onset is not None] if kind in FROM_THE_START else []
-        early = sum(onset <= 0.2 for onset in begun)
+        begun = [run for run in runs if run.onset is not None] if kind in FROM_THE_START else []
+        early = sum(run.on_time(0, run.images) for run in begun)
         totals = [a + b for a, b in zip(totals, (n, hit, first, len(begun), early), strict=True)]
         onset = f"{early}/{len(begun)}" if begun else "–"
         names = ", ".join(f"{name} {count}" for name, count in other.most_common())
@@ -271,6 +338,7 @@ def page(out: Path) -> str:
         )
         + f". Runs of each: {', '.join(f'{name} {count}' for name, count in of.items())}.",
     ]
+    lines += ["", LATE_HEAD, "", *late_table(out)]
     return "\n".join(lines)
 
 
@@ -298,7 +366,7 @@ def main() -> None:
         return loaded[0]
 
     torch.set_num_threads(1)
-    every = [*cases(), *healthy()]
+    every = [*cases(), *healthy(), *brought_on()]
     for seed in range(options.first, options.first + options.seeds):
         for case in every:
             if not options.kinds or case.kind in options.kinds:

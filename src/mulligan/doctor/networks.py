@@ -11,6 +11,7 @@ from mulligan.recipe import REACH
 
 FULL_RANGE = 0.6  # of the generator's reach: real images span more
 LARGE_UPDATE = 0.1  # of a weight in the first update
+MOST_OF_IT = 0.5  # once is enough: weights that have grown by it make the next share a small one
 SMALL_UPDATE = 3e-4  # of a weight, at the best of times
 SATURATED = 0.5
 DEAD = 0.5
@@ -56,7 +57,7 @@ def too_high(chart: Chart) -> Finding | None:
     for side in ("d", "g"):
         shares = chart.sign(f"{side}_update")
         large = [(images, share) for images, share in shares if share > LARGE_UPDATE]
-        if large and (large[0] == shares[0] or len(large) > 1):
+        if large and (large[0] == shares[0] or len(large) > 1 or large[0][1] > MOST_OF_IT):
             onset = min(onset, large[0][0])
             figures[f"{side}_update"] = max(share for _, share in large)
     if not figures:
