@@ -3,8 +3,9 @@
     python benchmarks/diagnose.py run --seeds 3 [--kinds mode-collapse …] [--out FOLDER]
     python benchmarks/diagnose.py page [--out FOLDER]
 
-`run` trains each disease at two strengths on two recipes, the healthy recipes, and some that fall ill halfway, on
-MNIST or on points, one after another; every run leaves its log and its last grid in --out and is not made again.
+`run` trains each disease at two strengths on two recipes, the healthy recipes, and some that fall ill
+halfway, on MNIST or on points, one after another; every run leaves its log and its last grid in --out and is
+not made again.
 `page` asks the doctor about all that is there. Thresholds were chosen on seed 0; rates are of the others.
 """
 
@@ -41,9 +42,9 @@ made smaller, 12 and 20 images, after all seeds of sets of 32 had been seen, of 
 """
 LATE_HEAD = """## Setting in halfway
 
-Runs of our own recipes that were well for 12,000 images, and then went on as second shots with a change that
-makes them ill. Illnesses that hardly show within another 12,000 images, such as penalties that are too weak or rates
-that are too low, are not among them."""
+Runs of our own recipes that were well for 12,000 images, and then went on as second shots with a change
+that makes them ill. Illnesses that do not show within another 12,000 images, such as penalties that are too
+weak, rates that are too low, or minimax beside a generator that is good already, are not among them."""
 
 
 @dataclass(frozen=True)
@@ -176,10 +177,6 @@ def brought_on() -> Iterator[Case]:
         "learning-rate-too-high": both("lr", "1e-1"),
         "latent-ignored": ("latent.law=uniform", "latent.low=-1e-3", "latent.high=1e-3"),
         "exploding-gradient": ("objective.kind=wasserstein", *penalties("0"), *both("lr", "3e-3")),
-        "vanishing-generator-gradient": (
-            *("objective.kind=minimax", *penalties("0")),
-            *("step.d_steps=5", f"{FAST_D}=2e-3"),
-        ),
         "penalty-too-strong": penalties("1e5"),
         "discriminator-overpowers": (*free, "step.d_steps=15", f"{FAST_D}=2e-3"),
         "mode-collapse": (*free, f"{FAST_G}=5e-3", f"{FAST_D}=1e-4"),
@@ -289,8 +286,8 @@ def late_table(out: Path) -> Iterator[str]:
     n, hit, first, timely = totals
     yield ""
     yield (
-        f"Found: **{share(hit, n)}**. Named first: {share(first, n)}. Of those found, onset within 20 % of the "
-        f"run: **{share(timely, hit)}**."
+        f"Found: **{share(hit, n)}**. Named first: {share(first, n)}. Of those found, onset within 20 % of "
+        f"the run: **{share(timely, hit)}**."
     )
 
 

@@ -10,7 +10,8 @@ from mulligan.doctor.finding import BAD, CERTAIN, COLLAPSED, LASTING, Finding, w
 from mulligan.doctor.prescriptions import fastest
 
 BLIND = 0.65
-HEAVY = 2.0  # times D's loss, that a penalty may be
+HEAVY = 2.0  # times D's loss, that a penalty may be while fakes are bad
+BURIED = 30.0  # times D's loss, at which D minimises the penalty and nothing else
 LIGHT = 0.05
 SWING = 0.6
 SWAY = 5.0
@@ -26,7 +27,8 @@ def too_strong(chart: Chart) -> Finding | None:
 
     def flat(images: int, distance: float) -> bool:
         blind = separation.get(images, 1) < BLIND and distance > 2 * BAD
-        return blind or (distance > BAD and penalty.get(images, 0) > HEAVY * abs(loss.get(images, 0)))
+        weight, lost = penalty.get(images, 0), abs(loss.get(images, 0))
+        return blind or (distance > BAD and weight > HEAVY * lost) or weight > BURIED * lost
 
     onset = lasting(energy, [flat(images, distance) for images, distance in energy], share=LASTING)
     if onset is None:
@@ -39,7 +41,7 @@ def too_strong(chart: Chart) -> Finding | None:
     }
     text = (
         f"the penalty is {figures['penalty']:.2g} beside a loss of {loss.get(last, 0):.2g}; D puts a real "
-        f"above a fake with chance {figures['separation']:.2f}, although in pixels they lie "
+        f"above a fake with chance {figures['separation']:.2f}, and in pixels they lie "
         f"{figures['energy']:.2f} of the distance between reals apart"
     )
     return Finding("critical", onset, text, figures)
