@@ -215,14 +215,18 @@ def carry_out(case: Case, seed: int, out: Path, mnist: Callable[[], Dataset]) ->
         overrides=quiet if case.after else (*quiet, *case.changes),
     )
     plan.state.use(Mode("bf16" if plan.recipe.generator.kind != "mlp" else "exact"))
+    if case.after:
+        training.execute(plan, well)
     try:
-        reason = training.execute(plan, well if case.after else scratch).reason
         if case.after:
             again = partial(retrying.retry, from_images=case.after, overrides=case.changes)
             reason = again(well, images=case.images, data=images, out=scratch).reason
+        else:
+            reason = training.execute(plan, scratch).reason
     except RunError as error:
         reason = str(error)
     shutil.rmtree(scratch / "checkpoints", ignore_errors=True)
+    shutil.rmtree(well, ignore_errors=True)
     kept.parent.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(kept, ignore_errors=True)
     shutil.move(scratch, kept)

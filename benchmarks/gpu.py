@@ -2,7 +2,8 @@
 
     python benchmarks/gpu.py [--recipes relativistic-r1r2 …] [--rounds 5] [--out docs/figures/gpu.md]
 
-The plain loops are those of the parity tests, their weights and data on the same GPU.
+The plain loops are those of the parity tests, their weights and data on the same GPU; they draw on the
+processor and wait for every loss, as the tutorials do.
 """
 
 from __future__ import annotations

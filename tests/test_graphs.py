@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import json
+import math
 from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -11,11 +14,15 @@ import torch
 from torch import Tensor
 
 import mulligan
-from mulligan import calibration, graphs, state
+from mulligan import calibration, checkpoint, compiled, graphs, hardware, loop, state
 from mulligan.checkpoint import Checkpoint
 from mulligan.compiled import CannotCompile, as_written
+from mulligan.errors import RunError
 from mulligan.hardware import Mode
+from mulligan.loop import Progress
+from mulligan.runlog import Row
 from mulligan.state import State
+from mulligan.step import GAN, Knobs, Source, Update
 from test_compiled import CASES, a_recipe, assert_same, images
 
 Function = Callable[[], Sequence[Tensor]]
@@ -105,6 +112,93 @@ def test_a_recording_that_fails_or_does_something_else_is_not_used(
         plain.advance()
         refused.advance()
     assert_same(plain, refused)
+
+
+@pytest.mark.parametrize("wrong", ["small", "nan"])
+def test_every_part_must_be_moved_as_it_is_meant_to(wrong: str) -> None:
+    """A part that is small beside another may not hide behind it, nor what is no number behind anything."""
+
+    def flat(small: Tensor, large: Tensor, x: Tensor) -> list[Tensor]:
+        small.add_(x)
+        large.add_(1e6 * x)
+        return [x.sum()]
+
+    def record(function: Function) -> tuple[Sequence[Tensor], Callable[[], None]]:
+        results = list(function())
+
+        def replay() -> None:
+            large.add_(1e6 if wrong == "small" else math.nan)
+
+        return results, replay
+
+    small, large, x = torch.zeros(3), torch.zeros(3), torch.ones(3)
+    captured = graphs.Captured(flat, ["small", "large"], record)
+    captured(small, large, x)
+    assert captured.failed == "a recorded update is not what it was recorded from"
+    assert torch.equal(small, torch.ones(3))  # the function itself was called, once
+    assert torch.equal(large, torch.full((3,), 1e6))
+
+
+def test_a_remembered_way_that_fails_now_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = state.begin(a_recipe(budget={"images": 10_000_000}), images())
+    figures = calibration.Figures(run)
+    for precision in hardware.PRECISIONS:
+        figures.note(Mode(precision), 1e-3 if precision == "exact" else 2e-3)
+        figures.note(Mode(precision, compiled=True), 1e-4)
+    figures.save()
+    monkeypatch.setenv(compiled.SWITCH, "0")
+    forecast = calibration.choose(run)
+    assert forecast is not None
+    assert forecast.mode == Mode()
+    assert "updates are not compiled" in forecast.note
+
+
+class Nobody:
+    """Watches nothing."""
+
+    def row(self, row: Row, progress: Progress) -> None: ...
+    def picture(self, state: State) -> None: ...
+    def frame(self, state: State) -> None: ...
+    def tick(self, progress: Progress) -> None: ...
+
+    def card(self, state: State) -> Row:
+        return {}
+
+    def asks_to_stop(self, progress: Callable[[], Progress]) -> str | None:
+        return None
+
+
+class Elsewhere(State):
+    """A run on a device that is ahead of what has been looked at."""
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device("meta")
+
+
+def test_on_a_device_that_is_ahead_a_broken_run_ends_before_anything_is_written(tmp_path: Path) -> None:
+    chosen = a_recipe(
+        optimizer={"generator": {"lr": 1e-3}, "discriminator": {"lr": 1e-3}},
+        budget={"images": 6_000},
+        log={"every": 600, "examinations": 0},
+        checkpoint={"every": 600},
+        card={"every": 0},
+        samples={"every": 0},
+    )
+    plain = state.begin(chosen, images())
+    run = Elsewhere(**{field.name: getattr(plain, field.name) for field in fields(plain)})
+    advance = run.gan.order
+
+    def breaking(gan: GAN, source: Source, knobs: Knobs) -> Update:
+        update = advance(gan, source, knobs)
+        return replace(update, health=torch.tensor(math.nan)) if run.steps == 120 else update
+
+    run.gan = replace(run.gan, order=breaking)
+    with pytest.raises(RunError, match=r"the 25 steps up to 126: a number of an earlier"):
+        loop.train(run, tmp_path, Nobody())
+    assert [int(path.stem) for path in checkpoint.history(tmp_path)][-1] == 600
+    row = json.loads((tmp_path / "log.jsonl").read_text("utf-8").splitlines()[-1])
+    assert row["within"] == 25
 
 
 def test_a_run_goes_on_where_it_can_no_longer_be_recorded() -> None:

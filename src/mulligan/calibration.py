@@ -77,24 +77,27 @@ def choose(state: State, precision: Precision | None = None, mode: Mode | None =
     asked: list[Precision] = [precision] if precision else ["exact"]
     if precision is None and hardware.multiplies_bf16(state.device):
         asked.append("bf16")
-    best, note = min((Mode(name) for name in asked), key=lambda way: figures.of(way, state)), ""
+    best, notes = min((Mode(name) for name in asked), key=lambda way: figures.of(way, state)), list[str]()
     if state.device.type == "cuda":
-        best, note = _better(state, figures, best, Mode(asked[-1], captured=True))
+        best = _better(state, figures, best, Mode(asked[-1], captured=True), notes)
     there = state.device.type in ("cpu", "cuda")
     if there and _seconds_left(state, figures.of(best, state)) >= WORTH_COMPILING:
         # The rest compiled away, the faster products win
         compiled = Mode(asked[-1], compiled=True, captured=best.captured)
-        best, note = _better(state, figures, best, compiled)
+        best = _better(state, figures, best, compiled, notes)
     _take(state, best)
-    return _forecast(state, figures, note)
+    return _forecast(state, figures, "; ".join(notes))
 
 
-def _better(state: State, figures: Figures, best: Mode, other: Mode) -> tuple[Mode, str]:
-    """Return the faster of two ways; and why the other cannot be, if it cannot."""
+def _better(state: State, figures: Figures, best: Mode, other: Mode, notes: list[str]) -> Mode:
+    """Return the faster of two ways, and note why the other cannot be, if it cannot."""
     try:
-        return min(best, other, key=lambda way: figures.of(way, state)), ""
+        if figures.of(other, state) < figures.of(best, state):
+            _take(state, other)  # which may fail where it was only remembered
+            return other
     except CannotCompile as error:
-        return best, f"updates are not {'compiled' if other.compiled else 'captured'}: {error}"
+        notes.append(f"updates are not {'compiled' if other.compiled else 'captured'}: {error}")
+    return best
 
 
 def _take(state: State, mode: Mode) -> None:
@@ -122,7 +125,7 @@ class Figures:
         recipe = state.recipe.model_dump(mode="json", exclude=APART)
         about = state.about_data
         threads, versions = torch.get_num_threads(), [torch.__version__, __version__]
-        machine = [hardware.cpu_name(), threads, str(state.device), *versions]
+        machine = [hardware.cpu_name(), threads, hardware.device_name(state.device), *versions]
         key = json.dumps([machine, recipe, about.image_shape, state.conditions.total])
         self._path = user_cache() / "speed" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
         self._seconds: dict[str, float] = {}

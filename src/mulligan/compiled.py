@@ -100,7 +100,8 @@ class Compiled:
         drawn: list[Tensor] = []
         self._draws: list[tuple[str, tuple[int, ...]]] = []
         scalars = self._scalars(None)
-        with FakeTensorMode() as mode:
+        # A GPU's gradients are otherwise taken in another thread, which knows nothing of tracing
+        with torch.autograd.set_multithreading_enabled(False), FakeTensorMode() as mode:
 
             def scout(method: str, arguments: tuple[int, ...]) -> list[Tensor]:
                 with unset_fake_temporarily():
@@ -124,10 +125,12 @@ class Compiled:
 
         # A processor's library is bad at thin products, a GPU's is not
         table = thin.TABLE if scalars.device.type == "cpu" else {}
-        self._compiled = compiler(make_fx(flat, table, tracing_mode="fake")(*inputs), inputs)
+        with torch.autograd.set_multithreading_enabled(False):
+            graph = make_fx(flat, table, tracing_mode="fake")(*inputs)
+        self._compiled = compiler(graph, inputs)
         if record:
             with torch.no_grad():
-                captured = graphs.Captured(self._compiled, moved, record)
+                captured = graphs.Captured(self._compiled, self._parts, record)
                 captured.prepare(*inputs)
             if captured.failed:
                 raise CannotCompile(captured.failed)
@@ -137,6 +140,8 @@ class Compiled:
         """Look anew for the tensors to move: an optimiser that was restored has others."""
         tensors = {**dict(self._networks.named_parameters()), **dict(self._networks.named_buffers())}
         self._names = tuple(tensors)
+        buffers = dict(self._networks.named_buffers())
+        self._parts = [name.partition(".")[0] if name not in buffers else "buffers" for name in tensors]
         self._trained = {name for name, p in self._networks.named_parameters() if p.requires_grad}
         self._counts = {}
         for side, (optimizer, _) in self._sides.items():
@@ -149,6 +154,7 @@ class Compiled:
             self._counts[side] = [entry["step"] for entry in entries]
             for name in MOMENTS:
                 tensors |= {f"{side}/{i}/{name}": entry[name] for i, entry in enumerate(entries)}
+                self._parts += [f"{side}/{name}"] * len(entries)
         self._tensors = [tensor.detach() for tensor in tensors.values()]
         self.count()
 

@@ -31,8 +31,11 @@ def cuda(function: Callable[[], Sequence[Tensor]]) -> tuple[Sequence[Tensor], Re
             function()
     here.wait_stream(aside)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        results = function()
+    try:
+        with torch.cuda.graph(graph):
+            results = function()
+    finally:
+        torch.cuda.set_stream(here)  # which a recording that fails does not come back to
     return results, graph.replay
 
 
@@ -41,17 +44,18 @@ class Captured:
 
     Args:
         flat: Takes tensors and returns tensors; draws nothing, and never waits for its device.
-        moved: So many of the first it takes it changes where they lie; the others are copied to where the
-            recording reads them. Where the first come from another place than before, it is recorded anew.
+        parts: For each of the first tensors that it takes, and changes where they lie, what it is a part of.
+            Each part must be moved by a replay as by the function. Where they come from other places than
+            before, the function is recorded anew; all other tensors are copied to where the recording reads.
         record: Makes a recording.
 
     Attributes:
         failed: Why there is no recording, else empty; then ``flat`` is called itself.
     """
 
-    def __init__(self, flat: Flat, moved: int, record: Recorder = cuda) -> None:
-        self._flat, self._moved, self._record = flat, moved, record
-        self._where: list[int] = []
+    def __init__(self, flat: Flat, parts: Sequence[str], record: Recorder = cuda) -> None:
+        self._flat, self._parts, self._moved, self._record = flat, parts, len(parts), record
+        self._addresses: list[int] = []
         self._replay: Replay | None = None
         self._fed: list[Tensor] = []
         self._results: Sequence[Tensor] = ()
@@ -68,35 +72,43 @@ class Captured:
 
     def prepare(self, *inputs: Tensor) -> None:
         """Record, unless there is a recording for what is moved; nothing has moved afterwards."""
-        where = [tensor.data_ptr() for tensor in inputs[: self._moved]]
-        if where != self._where and not self.failed:
+        addresses = [tensor.data_ptr() for tensor in inputs[: self._moved]]
+        if addresses != self._addresses and not self.failed:
             self._capture(inputs[: self._moved], inputs[self._moved :])
-            self._where = where
+            self._addresses = addresses
 
     def _capture(self, moved: Sequence[Tensor], fed: Sequence[Tensor]) -> None:
         """Record the function, and leave what it moves as it was."""
         self._replay, self._results = None, ()  # an older recording gives its memory back first
         before = [tensor.clone() for tensor in moved]
-        expected = [tensor.clone() for tensor in self._flat(*moved, *fed)]
-        after = [tensor.clone() for tensor in moved]
 
         def put_back() -> None:
             torch._foreach_copy_(list(moved), before)
 
         try:
+            expected = [tensor.clone() for tensor in self._flat(*moved, *fed)]
+            after = [tensor.clone() for tensor in moved]
             self._fed = [tensor.clone() for tensor in fed]
             results, replay = self._record(lambda: self._flat(*moved, *self._fed))
             put_back()
             replay()
-            way = _distance(after, before)
-            if _distance(moved, after) > SAME * way or _distance(results, expected) > SAME * _size(expected):
-                self.failed = "a recorded update is not what it was recorded from"
-            else:
+            if self._same(before, after, moved) and _distance(results, expected) <= SAME * _size(expected):
                 self._results, self._replay = results, replay
+            else:
+                self.failed = "a recorded update is not what it was recorded from"
         except Exception as error:  # whatever a driver may say
             self.failed = first_line(error)
         finally:
             put_back()
+
+    def _same(self, before: Sequence[Tensor], after: Sequence[Tensor], found: Sequence[Tensor]) -> bool:
+        """Tell whether every part has been moved alike; what is not a number is alike to nothing."""
+        for part in set(self._parts):
+            own = [i for i, name in enumerate(self._parts) if name == part]
+            was, meant, is_now = ([tensors[i] for i in own] for tensors in (before, after, found))
+            if not _distance(is_now, meant) <= SAME * _distance(meant, was):
+                return False
+        return True
 
 
 def _distance(a: Sequence[Tensor], b: Sequence[Tensor]) -> float:

@@ -84,11 +84,16 @@ def environment(device: torch.device) -> dict[str, object]:
         "packages": {name: metadata.version(name) for name in ("numpy", "pillow", "safetensors", "pydantic")},
         "platform": platform.platform(),
         "device": str(device),
-        "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
+        "gpu": device_name(device) if device.type == "cuda" else None,
         "cpu": cpu_name(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
     }
+
+
+def device_name(device: torch.device) -> str:
+    """Return what a GPU calls itself, and of other devices the kind."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def cpu_name() -> str:

@@ -108,6 +108,7 @@ def train(state: State, run: Path, observer: Observer) -> str:
         _save(state, run)
     checkpoint.thin(run, recipe.checkpoint.keep)  # a kill may have come between saving and thinning
     saved_at = carded_at = state.images
+    looked = state.steps
     unspent = state.images < budget.images and state.steps < last_step
     reason = state.stopped or (None if unspent else "the budget was spent before: --images N goes on")
     try:
@@ -121,7 +122,7 @@ def train(state: State, run: Path, observer: Observer) -> str:
             over = state.images >= budget.images or state.steps >= last_step
             at_hand = state.device.type == "cpu" or state.steps % UNSEEN == 0
             if at_hand or over or any(due(cadence, before, state.images) for cadence in cadences):
-                _end_if_not_finite(state, log, run)
+                looked = _end_if_not_finite(state, log, run, looked)
 
             # Log
             measured: dict[str, float] = {}
@@ -169,7 +170,7 @@ def train(state: State, run: Path, observer: Observer) -> str:
             if meter.ticks():
                 observer.tick(meter.progress(state))
         # Leave the last state behind, judged like the others
-        _end_if_not_finite(state, log, run)
+        _end_if_not_finite(state, log, run, looked)
         is_best = False
         judged = 0 < recipe.card.every <= state.images and reason != INTERRUPTED
         if judged and carded_at != state.images:
@@ -308,25 +309,33 @@ def _save(state: State, run: Path) -> Path:
     return path
 
 
-def _end_if_not_finite(state: State, log: RunLog, run: Path) -> None:
-    """End a run that has gone beyond numbers since somebody last looked.
+def _end_if_not_finite(state: State, log: RunLog, run: Path, looked: int) -> int:
+    """End a run that has gone beyond numbers since somebody last looked, after ``looked`` updates.
+
+    Returns:
+        The updates there are now.
 
     Raises:
         RunError: it has.
     """
     health, state.health = state.health, None
-    if health is None or math.isfinite(float(health)):  # the one time that an update waits for its device
-        return
-    culprit = first_not_finite(state)
-    log.write({"images": state.images, "step": state.steps, "not_finite": culprit})
+    if health is None or math.isfinite(float(health)):
+        return state.steps
+    assert state.update is not None
+    own = not math.isfinite(float(state.update.health))
+    culprit = first_not_finite(state) if own else "a number of an earlier update"
+    row = {"images": state.images, "step": state.steps, "not_finite": culprit}
+    since = state.steps - looked
+    log.write(row if since == 1 else {**row, "within": since})
+    when = f"step {state.steps:,}" if since == 1 else f"the {since} steps up to {state.steps:,}"
     raise RunError(
-        f"step {state.steps:,}: {culprit} is not finite; the last checkpoint is from before it; "
+        f"{when}: {culprit} is not finite; the last checkpoint is from before it; "
         f"`mulligan doctor {shlex.quote(str(run))}` says what to change"
     )
 
 
 def first_not_finite(state: State) -> str:
-    """Name the first tensor of the last update, in the order of computation, with a NaN or an infinity."""
+    """Name the first tensor of the last update, which has one, with a NaN or an infinity, as computed."""
     assert state.update is not None
     gan, (d, g) = state.gan, (state.update.d, state.update.g)
     assert d.real_logits is not None

@@ -117,6 +117,8 @@ class State:
         Raises:
             CannotCompile: this machine cannot; updates are made as before.
         """
+        # What a GPU cannot do, whatever it says, must not end a run
+        refusals = () if self.device.type == "cpu" else (RuntimeError, NotImplementedError, TypeError)
         drawn_from = self.stream.state()
         noise = self.recipe.augment.noise
         self.stream.order.position = 0  # where a batch is whole
@@ -125,6 +127,8 @@ class State:
             self.compiled = Compiled(
                 self.gan, self.ema, self.stream, noisy=noisy, compiler=compiler, record=record
             )
+        except refusals as error:
+            raise CannotCompile(first_line(error)) from error
         finally:
             self.stream.restore(drawn_from)
 

@@ -24,11 +24,13 @@ def too_strong(chart: Chart) -> Finding | None:
         return None
     energy, separation = chart.course("energy"), dict(chart.course("separation"))
     penalty, loss = dict(chart.course("penalty")), dict(chart.course("d_loss"))
+    slopes = dict(chart.course("slope"))
 
     def flat(images: int, distance: float) -> bool:
         blind = separation.get(images, 1) < BLIND and distance > 2 * BAD
         weight, lost = penalty.get(images, 0), abs(loss.get(images, 0))
-        return blind or (distance > BAD and weight > HEAVY * lost) or weight > BURIED * lost
+        buried = weight > BURIED * lost > 0 and slopes.get(images, 1) < 1  # and not large because D is steep
+        return blind or (distance > BAD and weight > HEAVY * lost) or buried
 
     onset = lasting(energy, [flat(images, distance) for images, distance in energy], share=LASTING)
     if onset is None:

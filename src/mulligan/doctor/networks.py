@@ -28,9 +28,8 @@ def non_finite(chart: Chart) -> Finding | None:
     if row is None:
         return None
     step = row["step"] if isinstance(row.get("step"), int) else 0
-    return Finding(
-        "critical", row["images"], f"step {step:,}: {row['not_finite']} is not finite", {"step": step}
-    )
+    when = f"step {step:,}" if "within" not in row else f"the {row['within']} steps up to {step:,}"
+    return Finding("critical", row["images"], f"{when}: {row['not_finite']} is not finite", {"step": step})
 
 
 def wrong_range(chart: Chart) -> Finding | None:
