@@ -47,29 +47,41 @@ def describe(state: State, note: str, forecast: Forecast | None = None) -> str:
 
 @contextlib.contextmanager
 def reading(quiet: bool) -> Iterator[Callable[[int, int | None], None] | None]:
-    """Show a bar from when data begins to be fetched or decoded, if anyone is looking, until it is read."""
+    """Show that a run is being got ready, and how much of its data is read, if anyone is looking."""
     if quiet or not sys.stderr.isatty():
         yield None
         return
     bar = Bar(
-        TextColumn("reading the data"),
+        TextColumn("{task.description}"),
         BarColumn(bar_width=20),
         TaskProgressColumn(),
         TimeRemainingColumn(compact=True),
         console=RichConsole(stderr=True),
         transient=True,
     )
-    task = bar.add_task("", total=None)
+    task = bar.add_task("getting ready", total=None)
 
     def show(done: int, total: int | None) -> None:
-        bar.start()
-        bar.update(task, completed=done, total=total)
+        over = total is not None and done >= total  # what look-alikes there are is found out afterwards
+        bar.update(
+            task,
+            completed=None if over else done,
+            total=None if over else total,
+            description="getting ready" if over else "reading the data",
+        )
 
-    try:
+    with bar:
         yield show
-    finally:
-        if bar.live.is_started:
-            bar.stop()
+
+
+@contextlib.contextmanager
+def timing(quiet: bool) -> Iterator[None]:
+    """Show that updates are being timed, if anyone is looking."""
+    if quiet or not sys.stderr.isatty():
+        yield
+        return
+    with RichConsole(stderr=True).status("timing a few updates"):
+        yield
 
 
 def line(row: Row) -> str:

@@ -55,7 +55,7 @@ def train(
 ) -> int:
     """Train a GAN; leave pictures, a log and checkpoints in a run directory."""
     from mulligan import distributed, hardware, resuming, training
-    from mulligan.cli.console import describe, reading
+    from mulligan.cli.console import describe, reading, timing
     from mulligan.errors import UserError
     from mulligan.runlog import check_unused
 
@@ -83,7 +83,8 @@ def train(
         )
     if dry_run and out is not None:
         check_unused(out)
-    plan = training.tuned(plan, precision)
+    with timing(quiet):
+        plan = training.tuned(plan, precision)
     if dry_run:
         if distributed.leads():
             print(describe(plan.state, plan.note, plan.forecast))

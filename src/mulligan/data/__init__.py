@@ -32,6 +32,7 @@ DATASETS: dict[str, str] = {name: known.description for name, known in NAMED.ite
 
 _POINTS = {"ring-8": synthetic.ring, "grid-25": synthetic.grid}
 SPLITS = ("train", "test")
+USUAL_SIZE = 28  # pixels a side, of sets that have no size of their own
 _AUTO_SECONDS = 4.0
 
 
@@ -39,7 +40,7 @@ def load(
     source: str,
     *,
     size: int | None = None,
-    default_size: int | None = 28,
+    default_size: int | None = USUAL_SIZE,
     split: str = "train",
     fetch_missing: bool = True,
     progress: Progress | None = None,
@@ -71,7 +72,7 @@ def load(
         data = _draw_synth(split, progress)
     elif source == "digits":
         _only_train(source, split)
-        data = read_digits(size or default_size or 28)
+        data = read_digits(size or default_size or USUAL_SIZE)
     elif source in _POINTS:
         _only_train(source, split)
         if size is not None:

@@ -29,6 +29,8 @@ def too_strong(chart: Chart) -> Finding | None:
     def flat(images: int, distance: float) -> bool:
         blind = separation.get(images, 1) < BLIND and distance > 2 * BAD
         weight, lost = penalty.get(images, 0), abs(loss.get(images, 0))
+        if separation.get(images, 0) > CERTAIN:
+            return False  # a D that is sure is not held down
         buried = weight > BURIED * lost > 0 and slopes.get(images, 1) < 1  # and not large because D is steep
         return blind or (distance > BAD and weight > HEAVY * lost) or buried
 

@@ -65,8 +65,8 @@ def memorising(chart: Chart) -> Finding | None:
     """Find fakes that keep too near to a small training set."""
     series = chart.course("closer")
     onset = lasting(series, [value > CLOSE for _, value in series], share=LASTING)
-    if onset is None or len(series) < 3:
-        return None
+    if onset is None or len(series) < 3 or (chart.last("diversity", over=3) or 0) < COLLAPSED / 5:
+        return None  # one blur is near to everything
     text = (
         f"with chance {series[-1][1]:.2f} a fake lies nearer to a training image than another of those does"
     )

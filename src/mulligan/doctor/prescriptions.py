@@ -21,6 +21,7 @@ DIFFAUGMENT = "Zhao et al. 2020, arXiv 2006.10738"
 LECUN = "LeCun et al. 1998, Efficient BackProp, section 4.3"
 GLOROT = "Glorot and Bengio 2010, section 3"
 SIDES = ("generator", "discriminator")
+GENTLE = 1.0  # a slope that no penalty is needed against
 SLOPE = 1.0  # γ of R1 and R2 that suits small images
 
 CAUSES: dict[Kind, str] = {
@@ -68,8 +69,8 @@ CAUSES: dict[Kind, str] = {
     ),
     "latent-ignored": "Other latents give the same image: the generator has stopped reading z.",
     "mode-collapse": (
-        "The generator paints a few images that the discriminator believes at the moment, and as each fake "
-        "is judged alone nothing tells it that they are all alike."
+        "The generator paints a few images that the discriminator believes at the moment, and nothing tells "
+        "it that they are all alike."
     ),
     "missing-classes": (
         "Some kinds of image are hardly ever painted. The discriminator judges images one by one and does "
@@ -83,7 +84,7 @@ CAUSES: dict[Kind, str] = {
         "The two networks chase each other: what is painted keeps changing, and comes back, without getting "
         "better."
     ),
-    "undertrained": "It has not seen enough images yet: nothing is wrong but that it ended early.",
+    "undertrained": "It has not seen enough images yet, and was still getting better when it ended.",
 }
 
 
@@ -139,7 +140,11 @@ def _held(recipe: Recipe) -> Iterator[Advice]:
         )
     why = "a discriminator whose slope is bounded at the reals and the fakes keeps showing a way"
     if {"r1", "r2"} <= recipe.penalty.used.keys():
-        yield from _weights(recipe, 3, why, f"{MESCHEDER}; {R3GAN}")
+        if max(map(fastest, recipe.penalty.used.values())) < SLOPE * recipe.objective.d_scale:
+            yield from _weights(recipe, 3, why, f"{MESCHEDER}; {R3GAN}")
+        else:
+            why = "D is held back as it should be already; smaller steps let both networks keep up"
+            yield from _rates(recipe, dict.fromkeys(SIDES, 0.3), why, f"{MESCHEDER}; {R3GAN}")
         return
     weight = SLOPE * recipe.objective.d_scale
     for name in ("r1", "r2"):
@@ -149,6 +154,10 @@ def _held(recipe: Recipe) -> Iterator[Advice]:
 def _pairs(recipe: Recipe) -> Iterator[Advice]:
     """Compare each fake with a real, which alone sees to it that no mode is left out."""
     if recipe.objective.kind != "relativistic-paired":
+        why = (
+            "D then judges a fake beside a real: where every mode is present no fake can win by being typical"
+        )
+        yield Advice("objective.kind=relativistic-paired", why, R3GAN)
         if recipe.objective.smoothed:
             yield Advice("objective.real_label=1.0", "smoothed labels mean nothing to pairs", R3GAN)
             yield Advice("objective.fake_label=0.0", "likewise", R3GAN)
@@ -156,10 +165,6 @@ def _pairs(recipe: Recipe) -> Iterator[Advice]:
             yield Advice("log.losses=training", "pairs have no probability to print", R3GAN)
         if recipe.stop.kind == "d-of-fake":
             yield Advice('stop={kind="none"}', "pairs have no D(G(z)) to stop by", R3GAN)
-        why = (
-            "D then judges a fake beside a real: where every mode is present no fake can win by being typical"
-        )
-        yield Advice("objective.kind=relativistic-paired", why, R3GAN)
     yield from _held(recipe)
 
 
@@ -290,8 +295,12 @@ def _too_strong(recipe: Recipe, _figures: dict[str, float]) -> Iterator[Advice]:
     yield from _weights(recipe, min(0.1, _usual(recipe) / strongest), why, MESCHEDER)
 
 
-def _too_weak(recipe: Recipe, _figures: dict[str, float]) -> Iterator[Advice]:
+def _too_weak(recipe: Recipe, figures: dict[str, float]) -> Iterator[Advice]:
     strongest = max(map(fastest, recipe.penalty.used.values()))
+    if figures.get("slope", GENTLE) < GENTLE and strongest >= _usual(recipe):
+        why = "D is sure without being steep, so that no penalty will help; smaller steps let G keep up"
+        yield from _rates(recipe, dict.fromkeys(SIDES, 0.3), why, f"{MESCHEDER}; {R3GAN}")
+        return
     why = "a stronger penalty keeps the discriminator's slope bounded"
     yield from _weights(recipe, max(10.0, _usual(recipe) / strongest), why, f"{MESCHEDER}; {WGAN_GP}")
 
@@ -358,7 +367,7 @@ def _swinging(recipe: Recipe, _figures: dict[str, float]) -> Iterator[Advice]:
 
 def _undertrained(recipe: Recipe, _figures: dict[str, float]) -> Iterator[Advice]:
     more = 4 * recipe.budget.images
-    why = f"`mulligan resume DIR --images {more}` goes on where it ended"
+    why = f"`mulligan resume` with `--images {more}` goes on where it ended"
     yield Advice("", why, "docs/recipes.md")
 
 

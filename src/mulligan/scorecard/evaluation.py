@@ -210,8 +210,10 @@ def suited(data: str, sha256: str, image_shape: tuple[int, int, int]) -> str:
         return data
     if find("mnist").suits(data, sha256, image_shape):
         return "mnist"
+    height, width = image_shape[1:]
+    size = f" --size {height}" if height == width != data_room.USUAL_SIZE else ""
     raise UserError(
-        f"trained on {data}: `mulligan reference {data} --out FOLDER` makes what it can be judged by, "
+        f"trained on {data}: `mulligan reference {data}{size} --out FOLDER` makes what it can be judged by, "
         "--reference FOLDER; --reference mnist judges it as MNIST's digits"
     )
 
