@@ -1,7 +1,7 @@
 # make demo   sets up and trains a GAN; make test   sets up and tests; make bench   measures speed.
 PYTHON ?= python3
 VENV   ?= .venv
-DEMO   ?= swift --minutes 2
+DEMO   ?= swift --minutes 2 --set card.every=20000
 BENCH  ?= docs/figures/speed.md
 
 BIN := $(VENV)/bin
