@@ -152,7 +152,10 @@ def of_contest(out: Path, table: Sequence[Sequence[str]], runs: Sequence[tuple[s
 
 
 def overlaid(found: Sequence[tuple[str, Sequence[Panel]]]) -> list[Panel]:
-    """Lay the panels of several runs over one another: a colour for each run, a stroke for each curve."""
+    """Lay the panels of several runs over one another: a colour for each run, a stroke for each curve.
+
+    Four strokes tell four curves apart; a run that has more of them has another colour too.
+    """
     groups = {panel.title: panel.group for _, panels in found for panel in panels}
     laid = []
     for group in dict.fromkeys(groups.values()):
@@ -166,7 +169,8 @@ def overlaid(found: Sequence[tuple[str, Sequence[Panel]]]) -> list[Panel]:
                     floors += [] if panel.floor is None else [panel.floor]
                     for j, one in enumerate(panel.series):
                         name = label if len(panel.series) == 1 else f"{label}: {one.name}"
-                        every.append(Series(name, one.x, one.y, one.low, one.high, i % 8, j % 4))
+                        colour, dash = (i + len(found) * (j // 4)) % 8, j % 4
+                        every.append(Series(name, one.x, one.y, one.low, one.high, colour, dash))
             laid.append(Panel(title, group, every, min(floors, default=None)))
     return laid
 
