@@ -524,7 +524,10 @@ def test_a_terminal_shows_how_far_reading_is(
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
     with reading(quiet):
         pass  # nothing to fetch or decode
-    assert capsys.readouterr().err == ""
+    shown = capsys.readouterr().err
+    assert ("getting ready" in shown) == (terminal and not quiet)
+    assert "reading the data" not in shown
+    assert bool(shown) == (terminal and not quiet)
     with reading(quiet) as show:
         if show:
             show(50, 200)
