@@ -17,7 +17,6 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -219,8 +218,14 @@ def carry_out(case: Case, seed: int, out: Path, mnist: Callable[[], Dataset]) ->
         training.execute(plan, well)
     try:
         if case.after:
-            again = partial(retrying.retry, from_images=case.after, overrides=case.changes)
-            reason = again(well, images=case.images, data=images, out=scratch).reason
+            reason = retrying.retry(
+                well,
+                from_images=case.after,
+                overrides=case.changes,
+                images=case.images,
+                data=images,
+                out=scratch,
+            ).reason
         else:
             reason = training.execute(plan, scratch).reason
     except RunError as error:
@@ -269,30 +274,6 @@ def judged(out: Path, kind: str) -> list[Judged]:
     return [one for one in found if one.seed != CHOSEN_ON]
 
 
-def late_table(out: Path) -> Iterator[str]:
-    """Yield what is said of the illnesses that set in when half of a run was over."""
-    yield "| illness | runs | found | named first | onset within 20 % | else named first |"
-    yield "|---|--:|--:|--:|--:|---|"
-    late = list(brought_on())
-    totals = [0, 0, 0, 0]
-    for kind in dict.fromkeys(case.kind for case in late):
-        cases = {case.name: case for case in late if case.kind == kind}
-        runs = [run for run in judged(out, kind) if run.case in cases]
-        hit = sum(kind in run.said for run in runs)
-        first = sum(run.said[:1] == [kind] for run in runs)
-        timely = sum(run.on_time(cases[run.case].after, cases[run.case].images) for run in runs)
-        other = Counter((run.said or ["nothing"])[0] for run in runs if run.said[:1] != [kind])
-        names = ", ".join(f"{name} {count}" for name, count in other.most_common())
-        totals = [a + b for a, b in zip(totals, (len(runs), hit, first, timely), strict=True)]
-        yield f"| `{kind}` | {len(runs)} | {hit} | {first} | {timely} | {names} |"
-    n, hit, first, timely = totals
-    yield ""
-    yield (
-        f"Found: **{share(hit, n)}**. Named first: {share(first, n)}. Of those found, onset within 20 % of "
-        f"the run: **{share(timely, hit)}**."
-    )
-
-
 def share(count: int, n: int) -> str:
     """Say how many of n, with Wilson's interval of 95 %."""
     if not n:
@@ -301,33 +282,47 @@ def share(count: int, n: int) -> str:
     return f"{count}/{n} = {found.value:.0%} ({found.low:.0%} to {found.high:.0%})"
 
 
-def page(out: Path) -> str:
-    """Return the tables."""
+def table(
+    runs: dict[str, list[Judged]], begun: Callable[[str, Judged], tuple[int, int] | None]
+) -> tuple[list[str], tuple[int, ...]]:
+    """Return a table, a line an illness; and in all: runs, found, named first, of known onset, on time.
+
+    ``begun`` says when a run's illness began, and in a run of how many images, where that is known.
+    """
     lines = [
         "| illness | runs | found | named first | onset within 20 % | else named first |",
         "|---|--:|--:|--:|--:|---|",
     ]
-    totals = [0, 0, 0, 0, 0]
-    late = {case.name for case in brought_on()}
-    for kind in ORDER:
-        runs = [run for run in judged(out, kind) if run.case not in late]
-        n, hit = len(runs), sum(kind in run.said for run in runs)
-        first = sum(run.said[:1] == [kind] for run in runs)
-        other = Counter((run.said or ["nothing"])[0] for run in runs if run.said[:1] != [kind])
-        begun = [run for run in runs if run.onset is not None] if kind in FROM_THE_START else []
-        early = sum(run.on_time(0, run.images) for run in begun)
-        totals = [a + b for a, b in zip(totals, (n, hit, first, len(begun), early), strict=True)]
-        onset = f"{early}/{len(begun)}" if begun else "–"
+    totals: tuple[int, ...] = (0, 0, 0, 0, 0)
+    for kind, own in runs.items():
+        hit, first = sum(kind in run.said for run in own), sum(run.said[:1] == [kind] for run in own)
+        known = [(run, when) for run in own if run.onset is not None and (when := begun(kind, run))]
+        timely = sum(run.on_time(*when) for run, when in known)
+        other = Counter((run.said or ["nothing"])[0] for run in own if run.said[:1] != [kind])
         names = ", ".join(f"{name} {count}" for name, count in other.most_common())
-        lines.append(f"| `{kind}` | {n} | {hit} | {first} | {onset} | {names} |")
-    n, hit, first, begun_, early = totals
+        onset = f"{timely}/{len(known)}" if known else "–"
+        counts = (len(own), hit, first, len(known), timely)
+        totals = tuple(a + b for a, b in zip(totals, counts, strict=True))
+        lines.append(f"| `{kind}` | {len(own)} | {hit} | {first} | {onset} | {names} |")
+    return lines, totals
+
+
+def page(out: Path) -> str:
+    """Return the tables."""
+    late = {case.name: case for case in brought_on()}
+    every: dict[str, list[Judged]] = {kind: judged(out, kind) for kind in ORDER}
+    usual = {kind: [run for run in runs if run.case not in late] for kind, runs in every.items()}
+    halfway = {case.kind: [run for run in every[case.kind] if run.case in late] for case in late.values()}
+    lines, (n, hit, first, begun, early) = table(
+        usual, lambda kind, run: (0, run.images) if kind in FROM_THE_START else None
+    )
     runs = judged(out, HEALTHY)
     alarms = [run for run in runs if not run.healthy]
     of = Counter(run.case.partition("_")[0] for run in runs)
     lines += [
         "",
         f"Found: **{share(hit, n)}**. Named first: **{share(first, n)}**. Onset within 20 % of the run, "
-        f"where it is known to be at the start: **{share(early, begun_)}**.",
+        f"where it is known to be at the start: **{share(early, begun)}**.",
         "",
         f"False alarms on healthy runs: **{share(len(alarms), len(runs))}**"
         + (
@@ -337,7 +332,14 @@ def page(out: Path) -> str:
         )
         + f". Runs of each: {', '.join(f'{name} {count}' for name, count in of.items())}.",
     ]
-    lines += ["", LATE_HEAD, "", *late_table(out)]
+    below, (n, hit, first, begun, early) = table(
+        halfway, lambda _, run: (late[run.case].after, late[run.case].images)
+    )
+    lines += [
+        *("", LATE_HEAD, "", *below, ""),
+        f"Found: **{share(hit, n)}**. Named first: {share(first, n)}. Of those found, onset within 20 % of "
+        f"the run: **{share(early, begun)}**.",
+    ]
     return "\n".join(lines)
 
 

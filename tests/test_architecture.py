@@ -64,7 +64,7 @@ ROOMS: dict[str, str] = {
         "archive checkpoint data distributed errors evaluator hardware metrics model runlog seeds state"
         " | numpy pydantic torch torch_fidelity"
     ),
-    "doctor": "errors recipe runlog",  # rows in, verdicts out
+    "doctor": "recipe runlog",  # rows in, verdicts out
     "loop": ("checkpoint distributed doctor errors probes recipe runlog schedules state step vitals | torch"),
     "watching": "calibration doctor loop pictures recipe runlog seeds state",
     "model": "build checkpoint conditions distributed errors hardware recipe sampler | torch",

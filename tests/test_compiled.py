@@ -15,6 +15,7 @@ from mulligan import checkpoint, compiled, recipe, state
 from mulligan.checkpoint import Checkpoint
 from mulligan.compiled import CannotCompile, Compiled, as_written
 from mulligan.data.dataset import Dataset
+from mulligan.graphs import Recorder
 from mulligan.recipe import Recipe
 from mulligan.state import State
 
@@ -41,10 +42,10 @@ def a_recipe(**tables: Any) -> Recipe:
     return recipe.from_dict(recipe.merge(usual, tables), "test")
 
 
-def pair(chosen: Recipe, dataset: Dataset) -> tuple[State, State]:
-    """The same run twice, the second with its update written down."""
+def pair(chosen: Recipe, dataset: Dataset, record: Recorder | None = None) -> tuple[State, State]:
+    """The same run twice, the second with its update written down, and recorded if there is a way to."""
     plain, traced = (state.begin(chosen, dataset, dtype=torch.float64) for _ in range(2))
-    traced.compile(as_written)
+    traced.compile(as_written, record)
     return plain, traced
 
 
@@ -128,19 +129,24 @@ def test_compiling_draws_nothing_from_the_run() -> None:
     assert run.advance().images == 5
 
 
-def test_a_restored_run_moves_its_own_tensors() -> None:
-    plain, traced = pair(a_recipe(ema={"half_life": 20}), images())
+def go_on_from_a_checkpoint(plain: State, traced: State) -> None:
+    """Make four updates of both, of the second the last two again, from where it was before them."""
     for run in (plain, traced):
         for _ in range(2):
             run.advance()
     saved = copy.deepcopy(traced.tensors())
-    for _ in range(2):
-        plain.advance()
-        traced.advance()
+    for run in (plain, traced):
+        for _ in range(2):
+            run.advance()
     meta = traced.meta().model_copy(update={"images": 12, "steps": 2})
     traced.restore(Checkpoint(Path("here"), saved, meta))
     for _ in range(2):
         traced.advance()
+
+
+def test_a_restored_run_moves_its_own_tensors() -> None:
+    plain, traced = pair(a_recipe(ema={"half_life": 20}), images())
+    go_on_from_a_checkpoint(plain, traced)
     assert_same(plain, traced)
 
 

@@ -23,7 +23,7 @@ from mulligan.loop import Progress
 from mulligan.runlog import Row
 from mulligan.state import State
 from mulligan.step import GAN, Knobs, Source, Update
-from test_compiled import CASES, a_recipe, assert_same, images
+from test_compiled import CASES, a_recipe, assert_same, go_on_from_a_checkpoint, images, pair
 
 Function = Callable[[], Sequence[Tensor]]
 
@@ -44,19 +44,12 @@ class Recorder:
         return places, replay
 
 
-def pair(case: str, record: graphs.Recorder) -> tuple[State, State]:
-    chosen = a_recipe(**CASES[case])
-    plain, captured = (state.begin(chosen, images(), dtype=torch.float64) for _ in range(2))
-    captured.compile(as_written, record)
-    return plain, captured
-
-
 @pytest.mark.parametrize(
     "case", ["relativistic, r1, r2", "average of batchnorm", "three turns of D", "batchnorm, short batches"]
 )
 def test_a_captured_run_is_the_run_as_it_is_written(case: str) -> None:
     recorder = Recorder()
-    plain, captured = pair(case, recorder)
+    plain, captured = pair(a_recipe(**CASES[case]), images(), recorder)
     assert_same(plain, captured)  # recording has moved nothing
     for _ in range(7):
         ours, theirs = plain.advance(), captured.advance()
@@ -72,18 +65,8 @@ def test_a_captured_run_is_the_run_as_it_is_written(case: str) -> None:
 
 def test_what_lies_elsewhere_after_restoring_is_recorded_anew() -> None:
     recorder = Recorder()
-    plain, captured = pair("average", recorder)
-    for run in (plain, captured):
-        for _ in range(2):
-            run.advance()
-    saved = copy.deepcopy(captured.tensors())
-    for run in (plain, captured):
-        for _ in range(2):
-            run.advance()
-    meta = captured.meta().model_copy(update={"images": 12, "steps": 2})
-    captured.restore(Checkpoint(Path("here"), saved, meta))
-    for _ in range(2):
-        captured.advance()
+    plain, captured = pair(a_recipe(**CASES["average"]), images(), recorder)
+    go_on_from_a_checkpoint(plain, captured)
     assert_same(plain, captured)
     assert recorder.recorded == 2
 
@@ -208,7 +191,7 @@ def test_a_run_goes_on_where_it_can_no_longer_be_recorded() -> None:
         seen.append(1)
         return Recorder()(function) if len(seen) == 1 else failing(function)
 
-    plain, captured = pair("plain", once)
+    plain, captured = pair(a_recipe(), images(), once)
     for run in (plain, captured):
         run.advance()
     captured.restore(Checkpoint(Path("here"), copy.deepcopy(captured.tensors()), captured.meta()))

@@ -54,7 +54,7 @@ class Captured:
     """
 
     def __init__(self, flat: Flat, parts: Sequence[str], record: Recorder = cuda) -> None:
-        self._flat, self._parts, self._moved, self._record = flat, parts, len(parts), record
+        self._flat, self._parts, self._record = flat, parts, record
         self._addresses: list[int] = []
         self._replay: Replay | None = None
         self._fed: list[Tensor] = []
@@ -66,15 +66,15 @@ class Captured:
         self.prepare(*inputs)
         if self._replay is None:
             return self._flat(*inputs)
-        torch._foreach_copy_(self._fed, list(inputs[self._moved :]))
+        torch._foreach_copy_(self._fed, list(inputs[len(self._parts) :]))
         self._replay()
         return self._results
 
     def prepare(self, *inputs: Tensor) -> None:
         """Record, unless there is a recording for what is moved; nothing has moved afterwards."""
-        addresses = [tensor.data_ptr() for tensor in inputs[: self._moved]]
+        addresses = [tensor.data_ptr() for tensor in inputs[: len(self._parts)]]
         if addresses != self._addresses and not self.failed:
-            self._capture(inputs[: self._moved], inputs[self._moved :])
+            self._capture(inputs[: len(self._parts)], inputs[len(self._parts) :])
             self._addresses = addresses
 
     def _capture(self, moved: Sequence[Tensor], fed: Sequence[Tensor]) -> None:

@@ -134,6 +134,17 @@ def rewind(run: Path, images: int) -> None:
         half.unlink()
 
 
+def there(run: Path) -> Path:
+    """Return a run directory.
+
+    Raises:
+        UserError: there is no directory.
+    """
+    if not run.is_dir():
+        raise UserError(f"{run}: no such run directory")
+    return run
+
+
 def pictures(folder: Path) -> list[tuple[int, Path]]:
     """Return a folder's pictures in the order in which they were drawn, each with the images seen then."""
     return sorted((int(path.stem), path) for path in folder.glob("*.png") if path.stem.isdecimal())

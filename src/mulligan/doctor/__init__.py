@@ -10,7 +10,6 @@ from mulligan.doctor.chart import Chart
 from mulligan.doctor.diagnosis import SEVERITIES, Advice, Diagnosis, Evidence, Kind, Verdict
 from mulligan.doctor.prescriptions import CAUSES, prescribe
 from mulligan.doctor.rules import RULES
-from mulligan.errors import UserError
 from mulligan.recipe import Recipe, read
 from mulligan.runlog import Row
 
@@ -23,9 +22,7 @@ def examine(run: str | Path) -> Diagnosis:
     Raises:
         UserError: it is no run, or is damaged.
     """
-    directory = Path(run)
-    if not directory.is_dir():
-        raise UserError(f"{directory}: no such run directory")
+    directory = runlog.there(Path(run))
     return diagnose(read(directory / runlog.RECIPE), runlog.rows_so_far(directory), directory)
 
 

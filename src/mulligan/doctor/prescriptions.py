@@ -128,6 +128,17 @@ def _rate(recipe: Recipe, side: str) -> float:
     return fastest(adam.lr)
 
 
+def _slower(recipe: Recipe, why: str) -> Iterator[Advice]:
+    """Slow both networks down where a penalty that is right already has not helped."""
+    yield from _rates(recipe, dict.fromkeys(SIDES, 0.3), why, f"{MESCHEDER}; {R3GAN}")
+
+
+def _lack(recipe: Recipe) -> float:
+    """Return what takes the strongest penalty to the weight that its kind usually has."""
+    usual = SLOPE if {"r1", "r2"} & recipe.penalty.used.keys() else 10.0
+    return usual / max(map(fastest, recipe.penalty.used.values()))
+
+
 def _held(recipe: Recipe) -> Iterator[Advice]:
     """Hold D back by R1 and R2, which want a D without BatchNorm."""
     if recipe.discriminator.normalised:
@@ -140,11 +151,12 @@ def _held(recipe: Recipe) -> Iterator[Advice]:
         )
     why = "a discriminator whose slope is bounded at the reals and the fakes keeps showing a way"
     if {"r1", "r2"} <= recipe.penalty.used.keys():
-        if max(map(fastest, recipe.penalty.used.values())) < SLOPE * recipe.objective.d_scale:
+        if _lack(recipe) * recipe.objective.d_scale > 1:
             yield from _weights(recipe, 3, why, f"{MESCHEDER}; {R3GAN}")
         else:
-            why = "D is held back as it should be already; smaller steps let both networks keep up"
-            yield from _rates(recipe, dict.fromkeys(SIDES, 0.3), why, f"{MESCHEDER}; {R3GAN}")
+            yield from _slower(
+                recipe, "D is held back as it should be already; smaller steps let both networks keep up"
+            )
         return
     weight = SLOPE * recipe.objective.d_scale
     for name in ("r1", "r2"):
@@ -284,25 +296,18 @@ def _weights(recipe: Recipe, factor: float, why: str, source: str) -> Iterator[A
         yield Advice(f"penalty.{name}={_scaled(weight, factor)}", why, source)
 
 
-def _usual(recipe: Recipe) -> float:
-    """The weight that this recipe's kind of penalty usually has."""
-    return SLOPE if {"r1", "r2"} & recipe.penalty.used.keys() else 10.0
-
-
 def _too_strong(recipe: Recipe, _figures: dict[str, float]) -> Iterator[Advice]:
-    strongest = max(map(fastest, recipe.penalty.used.values()))
     why = "a weaker penalty lets the discriminator tell more from less real"
-    yield from _weights(recipe, min(0.1, _usual(recipe) / strongest), why, MESCHEDER)
+    yield from _weights(recipe, min(0.1, _lack(recipe)), why, MESCHEDER)
 
 
 def _too_weak(recipe: Recipe, figures: dict[str, float]) -> Iterator[Advice]:
-    strongest = max(map(fastest, recipe.penalty.used.values()))
-    if figures.get("slope", GENTLE) < GENTLE and strongest >= _usual(recipe):
+    if figures.get("slope", GENTLE) < GENTLE and _lack(recipe) <= 1:
         why = "D is sure without being steep, so that no penalty will help; smaller steps let G keep up"
-        yield from _rates(recipe, dict.fromkeys(SIDES, 0.3), why, f"{MESCHEDER}; {R3GAN}")
+        yield from _slower(recipe, why)
         return
     why = "a stronger penalty keeps the discriminator's slope bounded"
-    yield from _weights(recipe, max(10.0, _usual(recipe) / strongest), why, f"{MESCHEDER}; {WGAN_GP}")
+    yield from _weights(recipe, max(10.0, _lack(recipe)), why, f"{MESCHEDER}; {WGAN_GP}")
 
 
 def _vanishing(recipe: Recipe, _figures: dict[str, float]) -> Iterator[Advice]:

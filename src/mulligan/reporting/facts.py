@@ -71,9 +71,7 @@ def read(run: Path, *, ended: bool = False) -> Facts:
     Raises:
         UserError: it is no run, or a part of it is missing or damaged.
     """
-    if not run.is_dir():
-        raise UserError(f"{run}: no such run directory")
-    rows = runlog.rows(run)
+    rows = runlog.rows(runlog.there(run))
     environment = _object(run / runlog.ENVIRONMENT, "what `mulligan train` writes")
     recipe = recipes.read(run / runlog.RECIPE)
     return Facts(
