@@ -30,7 +30,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 from torch.utils.flop_counter import FlopCounterMode
 
-from mulligan import data, hardware, recipe, state, training
+from mulligan import data, hardware, loop, recipe, state, training
 from mulligan.calibration import images_per_update
 from mulligan.compiled import CannotCompile
 from mulligan.data.dataset import Dataset
@@ -218,24 +218,53 @@ def best_precision() -> str:
 
 
 def upkeep(name: str, dataset: Dataset, seconds: float) -> str:
-    """What a whole run costs beside its updates: logs, pictures, checkpoints, light scorecards."""
+    """What a whole run costs beside its updates, as shares of the time that these took in the same run."""
     with tempfile.TemporaryDirectory() as folder:
         plan = training.tuned(training.prepare(name, data=dataset, minutes=10))
-        run = plan.state
-        bare = in_turns([ours("bare", run)], 3, 1.0)["bare"]
-        updates = int(seconds / statistics.median(bare))
-        size = images_per_update(run)
-        plan = training.tuned(training.prepare(name, data=dataset, images=updates * size), mode=run.mode)
+        run, average = plan.state, 0.0
+        rows = [ours("bare", run)]
+        if plan.recipe.ema.half_life:
+            without = training.prepare(name, data=dataset, overrides=("ema.half_life=0",)).state
+            without.use(run.mode)
+            rows.append(ours("no average", without))
+        bare = in_turns(rows, 5, 0.5)
+        if plan.recipe.ema.half_life:
+            pairs = zip(bare["bare"], bare["no average"], strict=True)
+            average = statistics.median(1 - less / usual for usual, less in pairs)
+        updates = int(seconds / statistics.median(bare["bare"]))
+        images = updates * images_per_update(run)
+        plan = training.tuned(training.prepare(name, data=dataset, images=images), mode=run.mode)
         foretold = plan.forecast.seconds if plan.forecast else 0.0
+        with timing(State, "advance") as advancing, timing(loop, "_examine") as examining:
+            start = time.perf_counter()
+            done = training.execute(plan, Path(folder) / "run")
+            whole = time.perf_counter() - start
+    alone, looks = sum(advancing), sum(examining)
+    rest = whole - alone - looks
+    off = foretold / done.seconds - 1
+    return (
+        f"| `{name}` | {done.steps:,} | {alone:.1f} s | {whole:.1f} s | {rest / alone:.1%} | {average:.1%} | "
+        f"{looks / alone:.1%} | {foretold:.1f} s for {done.seconds:.1f} s | {off:+.1%} |"
+    )
+
+
+@contextlib.contextmanager
+def timing(owner: object, name: str) -> Iterator[list[float]]:
+    """Collect the seconds that calls of a function take within."""
+    function, taken = getattr(owner, name), list[float]()
+
+    def timed(*args: Any, **options: Any) -> Any:
         start = time.perf_counter()
-        done = training.execute(plan, Path(folder) / "run")
-        whole = time.perf_counter() - start
-        bare += in_turns([ours("bare", plan.state)], 3, 1.0)["bare"]
-    expected = done.steps * statistics.median(bare)
-    share = 100 * (whole / expected - 1)
-    off = 100 * (foretold / done.seconds - 1)
-    told = f"{foretold:.1f} s for {done.seconds:.1f} s | {off:+.1f} %"
-    return f"| `{name}` | {done.steps:,} | {expected:.1f} s | {whole:.1f} s | {share:+.1f} % | {told} |"
+        try:
+            return function(*args, **options)
+        finally:
+            taken.append(time.perf_counter() - start)
+
+    setattr(owner, name, timed)
+    try:
+        yield taken
+    finally:
+        setattr(owner, name, function)
 
 
 def memory(dataset: Dataset, steps: int) -> str:
@@ -298,11 +327,13 @@ def main() -> None:
         say(line)
     say("")
     say(
-        "| a whole run | updates | the updates alone | with logs, pictures, checkpoints, cards | upkeep | "
-        "forecast | off by |"
+        "| a whole run | updates | the updates alone | all of it | logs, pictures, checkpoints, cards | "
+        "the average | examinations | forecast | off by |"
     )
-    say("|---|--:|--:|--:|--:|--:|--:|")
-    for name in names[:1] if options.short else ("mlp-relu", "dcgan-softmax", "relativistic-r1r2"):
+    say("|---|--:|--:|--:|--:|--:|--:|--:|--:|")
+    for name in (
+        ["mlp-relu"] if options.short else ("mlp-relu", "dcgan-softmax", "relativistic-r1r2", "swift")
+    ):
         say(upkeep(name, dataset, 1.0 if options.short else 60.0))
     say("")
     say(memory(dataset, 200 if options.short else 10_000))

@@ -122,6 +122,17 @@ def test_what_has_passed_is_no_verdict() -> None:
     assert kinds(course(diversity=[0.02, 0.02, 0.1, 0.3, 0.9])) == []  # how every run begins
 
 
+def test_weights_that_grew_tell_of_updates_that_nobody_saw() -> None:
+    sizes = [0.05] * 9 + [0.9]  # the update that did it lay between two examinations
+    (verdict,) = doctor.diagnose(RECIPE, course(20, g_weight=sizes)).verdicts
+    assert verdict.kind == "learning-rate-too-high"
+    assert verdict.onset_images == 10 * EVERY
+    assert "the generator's 18-fold" in verdict.evidence.text
+    assert any(one.set.startswith("optimizer.generator.lr=") for one in verdict.advice)
+    assert not any(one.set.startswith("optimizer.discriminator") for one in verdict.advice)
+    assert kinds(course(20, g_weight=[0.05, 0.1, 0.2, 0.4])) == []
+
+
 def test_an_average_that_remembers_its_beginning_misses_no_class() -> None:
     rows = course() + cards(missing=[0, 1])
     assert kinds(rows, with_("ema.half_life=1000000")) == []

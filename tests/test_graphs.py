@@ -177,11 +177,11 @@ def test_on_a_device_that_is_ahead_a_broken_run_ends_before_anything_is_written(
         return replace(update, health=torch.tensor(math.nan)) if run.steps == 120 else update
 
     run.gan = replace(run.gan, order=breaking)
-    with pytest.raises(RunError, match=r"the 25 steps up to 126: a number of an earlier"):
+    with pytest.raises(RunError, match=r"the 26 steps up to 126: a number of an earlier"):
         loop.train(run, tmp_path, Nobody())
     assert [int(path.stem) for path in checkpoint.history(tmp_path)][-1] == 600
     row = json.loads((tmp_path / "log.jsonl").read_text("utf-8").splitlines()[-1])
-    assert row["within"] == 25
+    assert row["within"] == 26
 
 
 def test_a_run_goes_on_where_it_can_no_longer_be_recorded() -> None:

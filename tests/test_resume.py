@@ -973,7 +973,7 @@ def mount(tmp_path: Path) -> Iterator[Mount]:
         subprocess.run(["umount", "--lazy", str(place)], check=True)  # a checkpoint may still be mapped
 
 
-@pytest.mark.parametrize("spare", [100, 180, 240, 360])
+@pytest.mark.parametrize("spare", [100, 180, 240, 300])
 def test_a_full_disk(
     spare: int, mount: Mount, perceptrons: Whole, capsys: pytest.CaptureFixture[str]
 ) -> None:

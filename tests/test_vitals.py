@@ -11,7 +11,9 @@ from torch import nn
 
 import mulligan
 from mulligan import data, training, vitals
+from mulligan import recipe as recipes
 from mulligan.data.dataset import Dataset
+from mulligan.loop import examinations
 from mulligan.state import State
 from support import small, trained
 
@@ -51,6 +53,7 @@ def test_every_kind_of_network_can_be_examined(recipe: str, digits: Dataset) -> 
     assert signs["g_grad"] > 0
     assert signs["d_grad"] == pytest.approx(sum(x**2 for x in signs["d_grads"].values()) ** 0.5, rel=1e-4)
     assert 0 < signs["g_update"] < 1
+    assert 0 < signs["g_weight"] < 1
     objective = state.gan.objective
     assert signs["g_equilibrium"] == pytest.approx(objective.equilibrium[1], rel=1e-5)
     assert signs["d_chance"] == pytest.approx(objective.chance[0] * state.gan.d_scale, rel=1e-5)
@@ -177,3 +180,14 @@ def test_a_short_batch_at_the_end_of_an_epoch_is_no_trouble(digits: Dataset) -> 
     few = Dataset("few", digits.images[:70])
     changes = (*small("mlp-batchnorm"), "data.batch=40", "data.last=short")
     assert vitals.examine(begun("mlp-batchnorm", few, changes))["batch_effect"] > 0
+
+
+@pytest.mark.parametrize(
+    ("updates", "apart"), [(150, 25), (600, 25), (1_800, 75), (3_600, 100), (100_000, 2_000)]
+)
+def test_examinations_are_few_in_a_short_run_and_evenly_spread_in_a_long_one(
+    updates: int, apart: int
+) -> None:
+    recipe = recipes.read("swift", (f"budget.images={updates * 32}", "log.examinations=50"))
+    assert examinations(recipe).every == apart * 32
+    assert examinations(recipes.read("swift", ("log.examinations=0",))).every == 0

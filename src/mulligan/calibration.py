@@ -28,6 +28,8 @@ WORTH_MEASURING = 10.0  # seconds: a shorter run would be over before a better w
 WORTH_COMPILING = 45.0  # seconds: compiling takes 5 to 20 of them, the first time
 SECONDS = 0.4  # for each figure, of which there are three at the most
 MOST_UPDATES = 100
+USUAL_UPKEEP = 1.06  # a run's time over that of its updates: pictures, scorecards, checkpoints, examinations
+MOST_UPKEEP = 1.5  # what is more was the machine's
 AHEAD = 10  # updates that another device is given before they are waited for
 APART = {"name", "title", "source", "budget", "log", "samples", "card", "checkpoint", "stop"}
 
@@ -106,10 +108,12 @@ def _take(state: State, mode: Mode) -> None:
 
 
 def remember(state: State, images: int, seconds: float) -> None:
-    """Keep how fast a run really was, with its pictures and checkpoints, for the next forecast."""
-    if seconds >= WORTH_MEASURING and images:
-        figures = Figures(state)
-        figures.note(state.mode, seconds * images_per_update(state) / images, whole=True)
+    """Keep what a run took beside its updates, with its pictures and checkpoints, for the next forecast."""
+    figures = Figures(state)
+    alone = figures.known(state.mode)
+    if seconds >= WORTH_MEASURING and images and alone:
+        whole = seconds * images_per_update(state) / images
+        figures.upkeep(state.mode, min(max(whole / alone, 1.0), MOST_UPKEEP))
         figures.save()
 
 
@@ -128,19 +132,26 @@ class Figures:
         machine = [hardware.cpu_name(), threads, hardware.device_name(state.device), *versions]
         key = json.dumps([machine, recipe, about.image_shape, state.conditions.total])
         self._path = user_cache() / "speed" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
-        self._seconds: dict[str, float] = {}
+        self._figures: dict[str, float] = {}
         with contextlib.suppress(OSError, ValueError, TypeError, AttributeError, RecursionError):
             for name, seconds in json.loads(self._path.read_text("utf-8")).items():
                 if isinstance(seconds, float) and 1e-9 < seconds < 1e6:
-                    self._seconds[name] = seconds
+                    self._figures[name] = seconds
 
-    def known(self, mode: Mode, *, whole: bool = False) -> float | None:
-        """Return a figure if there is one; ``whole`` for that of a whole run, all it does included."""
-        return self._seconds.get(_name(mode, whole))
+    def known(self, mode: Mode) -> float | None:
+        """Return a figure if there is one."""
+        return self._figures.get(_name(mode))
 
-    def note(self, mode: Mode, seconds: float, *, whole: bool = False) -> None:
+    def note(self, mode: Mode, seconds: float) -> None:
         """Note a figure, for as long as this object lives."""
-        self._seconds[_name(mode, whole)] = seconds
+        self._figures[_name(mode)] = seconds
+
+    def upkeep(self, mode: Mode, factor: float | None = None) -> float:
+        """Return what a whole run takes, over its updates alone; a factor that is given is noted."""
+        name = f"{_name(mode)} upkeep"
+        if factor is not None:
+            self._figures[name] = factor
+        return self._figures.get(name, USUAL_UPKEEP)
 
     def of(self, mode: Mode, state: State) -> float:
         """Return a figure, measured now if it is not known.
@@ -153,17 +164,17 @@ class Figures:
         _take(state, mode)
         self.note(mode, _seconds_per_update(state))
         self.save()
-        return self._seconds[_name(mode, False)]
+        return self._figures[_name(mode)]
 
     def save(self) -> None:
         """Keep the figures; where nothing can be written they are measured again next time."""
         with contextlib.suppress(OSError):
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            write_json(self._path, self._seconds)
+            write_json(self._path, self._figures)
 
 
-def _name(mode: Mode, whole: bool) -> str:
-    return " ".join([*map(str, asdict(mode).values()), *(["whole"] if whole else [])])
+def _name(mode: Mode) -> str:
+    return " ".join(map(str, asdict(mode).values()))
 
 
 def _seconds_per_update(state: State, updates: int = MOST_UPDATES) -> float:
@@ -177,7 +188,7 @@ def _seconds_per_update(state: State, updates: int = MOST_UPDATES) -> float:
                 last = state.advance()
             float(last.health)  # waits until it is done
             taken.append((time.perf_counter() - start) / at_once)
-    return statistics.median(taken)
+    return statistics.mean(taken)
 
 
 def _updates_left(state: State) -> int:
@@ -192,8 +203,11 @@ def _seconds_left(state: State, per_update: float) -> float:
 
 
 def _forecast(state: State, figures: Figures, note: str = "") -> Forecast:
-    per_update = figures.known(state.mode, whole=True) or figures.known(state.mode)
-    if per_update is None:
-        per_update = _seconds_per_update(state)
+    per_update = figures.known(state.mode)
+    if per_update is None or _seconds_left(state, per_update) >= WORTH_MEASURING:
+        per_update = _seconds_per_update(state)  # now: the machine may be busier than it was
+        figures.note(state.mode, per_update)
+        figures.save()
+    per_update *= figures.upkeep(state.mode)
     seconds = _seconds_left(state, per_update)
     return Forecast(state.mode, images_per_update(state) / per_update, seconds, note)

@@ -25,7 +25,8 @@ from mulligan.step import Turn
 
 TICK = 0.25  # seconds between two refreshes of the live progress
 FRAMES = 40  # of the time lapse, over the budget
-UPDATES_APART = 25  # between two examinations, at least
+SHORT = 24  # examinations or frames of a run that is too short for as many as are wanted:
+LONG = 100  # updates between two of them are enough
 UNSEEN = 64  # updates that another device may be ahead of what has been looked at
 INTERRUPTED, TIME_UP, ASKED = "interrupted", "the time is up", "the caller asked to stop"
 PAUSES = (INTERRUPTED, TIME_UP, ASKED)  # after these a run is meant to go on
@@ -98,9 +99,8 @@ def train(state: State, run: Path, observer: Observer) -> str:
         OSError: the disk took no more; the last checkpoint is whole.
     """
     recipe, budget = state.recipe, state.recipe.budget
-    frames = Cadence(every=max(1, budget.images // FRAMES), counts="from-zero", most=FRAMES)
-    checkups, saves = examinations(recipe), Cadence(every=recipe.checkpoint.every)
-    cadences = (recipe.log, checkups, recipe.samples, frames, recipe.card, saves)
+    checkups, lapse, saves = examinations(recipe), frames(recipe), Cadence(every=recipe.checkpoint.every)
+    cadences = (recipe.log, checkups, recipe.samples, lapse, recipe.card, saves)
     deadline = math.inf if budget.minutes is None else state.seconds + 60 * budget.minutes
     last_step = math.inf if budget.steps is None else budget.steps
     log, meter = RunLog(run), Meter(state)
@@ -143,7 +143,7 @@ def train(state: State, run: Path, observer: Observer) -> str:
             # Pictures
             if due(recipe.samples, before, state.images):
                 observer.picture(state)
-            if due(frames, before, state.images):
+            if due(lapse, before, state.images):
                 observer.frame(state)
 
             # Scorecard, and the best checkpoint by it
@@ -260,12 +260,22 @@ def _time(progress: Progress) -> Row:
 
 
 def examinations(recipe: Recipe) -> Cadence:
-    """As many as the recipe wants over its budget, but so few that they cost little."""
-    if not recipe.log.examinations:
+    """As many as the recipe wants over its budget, but few: each costs as much as two or three updates."""
+    return _spread(recipe, recipe.log.examinations, apart=25)
+
+
+def frames(recipe: Recipe) -> Cadence:
+    """The time lapse: each costs as much as an update."""
+    return _spread(recipe, FRAMES, apart=1)
+
+
+def _spread(recipe: Recipe, most: int, apart: int) -> Cadence:
+    """Spread ``most`` moments over the budget; in a short run fewer, at least ``apart`` updates apart."""
+    if not most:
         return Cadence(every=0)
-    least = UPDATES_APART * recipe.data.batch * recipe.step.d_steps
-    every = max(least, recipe.budget.images // recipe.log.examinations)
-    return Cadence(every=every, counts="from-zero", most=recipe.log.examinations)
+    update, images = recipe.data.batch * recipe.step.d_steps, recipe.budget.images
+    least = min(max(apart * update, images // SHORT), LONG * update)
+    return Cadence(every=max(1, least, images // most), counts="from-zero", most=most)
 
 
 def _examine(state: State, log: RunLog, meter: Meter, observer: Observer) -> None:

@@ -66,7 +66,7 @@ def examine(state: State) -> Signs:
           above a fake, ½ where it cannot tell them apart; ``slope``: mean ‖∇D‖ at reals;
         - ``d_grad``, ``g_grad``, ``d_grads``, ``g_grads``: norms of gradients;
         - ``d_update``, ``g_update``, ``d_updates``, ``g_updates``: how large a share of a weight Adam's
-          last update was, in root mean squares;
+          last update was, in root mean squares; ``d_weight``, ``g_weight``: the weights' own;
         - ``d_dead``, ``g_dead``: the share of rectified units that answer to no image; ``d_saturated``,
           ``g_saturated``: the share of hidden tanh values on the flat ends;
         - ``fake_edge``, ``real_edge``: the share of pixels at either end of the range, of fakes and reals;
@@ -177,13 +177,15 @@ def _slope(gan: GAN, x: Tensor, y: Tensor | None) -> Tensor:
 
 
 def _updates(side: str, network: nn.Module, optimizer: Optimizer) -> Signs:
-    """Return how large a share of each weight tensor Adam's last update was, in root mean squares.
+    """Return how large the weights are, and how large a share of them Adam's last update was.
 
-    A tensor that began near nothing counts as large as one of which unit inputs make unit outputs.
+    Both in root mean squares. A tensor that began near nothing counts as large as one of which unit inputs
+    make unit outputs.
     """
     group = optimizer.param_groups[0]
     beta1, beta2 = group["betas"]
     shares: dict[str, Tensor] = {}
+    sizes = []
     for name, weight in network.named_parameters():
         entry = optimizer.state.get(weight)
         if weight.dim() < 2 or not entry:  # biases begin at nothing
@@ -193,9 +195,14 @@ def _updates(side: str, network: nn.Module, optimizer: Optimizer) -> Signs:
         step = group["lr"] * mean / (square.sqrt() + group["eps"])
         size = weight.square().mean().sqrt().clamp(min=weight[0].numel() ** -0.5)
         shares[name] = step.square().mean().sqrt() / size
+        sizes.append(size)
     if not shares:
         return {}
-    return {f"{side}_update": torch.stack(list(shares.values())).median(), f"{side}_updates": shares}
+    return {
+        f"{side}_update": torch.stack(list(shares.values())).median(),
+        f"{side}_updates": shares,
+        f"{side}_weight": torch.stack(sizes).median(),
+    }
 
 
 def _of_images(gan: GAN, span: tuple[float, float], stream: Stream, seen: Seen) -> Signs:

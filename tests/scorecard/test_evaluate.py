@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 from PIL import Image
 
 import mulligan
@@ -47,6 +48,14 @@ def card_of(path: Path, tmp_path: Path, *options: object) -> dict[str, Any]:
         assert metric.keys() == {"value", "low", "high", "floor"}, name
         assert metric["low"] <= metric["value"] <= metric["high"], name
     return card
+
+
+def test_a_folded_network_says_what_the_network_says() -> None:
+    network = scorecard.find("mnist").evaluator.network
+    images = torch.rand(64, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        for folded, plain in zip(network.folded()(images), network(images), strict=True):
+            torch.testing.assert_close(folded, plain, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.mnist

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from itertools import pairwise
 
 from mulligan.doctor.chart import Chart, lasting
 from mulligan.doctor.diagnosis import Severity
@@ -12,6 +13,7 @@ from mulligan.recipe import REACH
 FULL_RANGE = 0.6  # of the generator's reach: real images span more
 LARGE_UPDATE = 0.1  # of a weight in the first update
 MOST_OF_IT = 0.5  # once is enough: weights that have grown by it make the next share a small one
+GROWN = 3.0  # -fold, from one examination to the next, and once is enough
 SMALL_UPDATE = 3e-4  # of a weight, at the best of times
 SATURATED = 0.5
 DEAD = 0.5
@@ -51,18 +53,34 @@ def wrong_range(chart: Chart) -> Finding | None:
 
 
 def too_high(chart: Chart) -> Finding | None:
-    """Find updates that are a large share of the weights."""
-    figures, onset = {}, chart.images
+    """Find updates that are a large share of the weights, or weights that such updates have made large."""
+    onsets: list[int] = []
+    shares: dict[str, float] = {}
+    growth: dict[str, float] = {}
     for side in ("d", "g"):
-        shares = chart.sign(f"{side}_update")
-        large = [(images, share) for images, share in shares if share > LARGE_UPDATE]
-        if large and (large[0] == shares[0] or len(large) > 1 or large[0][1] > MOST_OF_IT):
-            onset = min(onset, large[0][0])
-            figures[f"{side}_update"] = max(share for _, share in large)
-    if not figures:
+        updates, sizes = chart.sign(f"{side}_update"), chart.sign(f"{side}_weight")
+        large = [(images, share) for images, share in updates if share > LARGE_UPDATE]
+        if large and (large[0] == updates[0] or len(large) > 1 or large[0][1] > MOST_OF_IT):
+            onsets.append(large[0][0])
+            shares[side] = max(share for _, share in large)
+        grown = [
+            (now, after / size) for (_, size), (now, after) in pairwise(sizes) if after > GROWN * size > 0
+        ]
+        if grown:
+            onsets.append(grown[0][0])
+            growth[side] = max(times for _, times in grown)
+    if not onsets:
         return None
-    said = " and ".join(f"{share:.0%} of the {who(name[0])}'s" for name, share in figures.items())
-    return Finding("critical", onset, f"an update changes up to {said} weights", figures)
+    said = []
+    if shares:
+        each = " and ".join(f"{share:.0%} of the {who(side)}'s" for side, share in shares.items())
+        said.append(f"an update changes up to {each} weights")
+    if growth:
+        each = " and ".join(f"the {who(side)}'s {times:.2g}-fold" for side, times in growth.items())
+        said.append(f"weights grew between two examinations, {each}")
+    figures = {f"{side}_update": share for side, share in shares.items()}
+    figures |= {f"{side}_weight": times for side, times in growth.items()}
+    return Finding("critical", min(onsets), "; ".join(said), figures)
 
 
 def too_low(chart: Chart) -> Finding | None:

@@ -218,7 +218,7 @@ def _too_high(recipe: Recipe, figures: dict[str, float]) -> Iterator[Advice]:
     factors = {}
     for side in SIDES:
         share, rate = figures.get(f"{side[0]}_update", 0.0), _rate(recipe, side)
-        if share > 0.02 or rate > 5e-3:
+        if share > 0.02 or f"{side[0]}_weight" in figures or rate > 5e-3:
             factors[side] = min(0.1, 1e-3 / rate)
     yield from _rates(recipe, factors or dict.fromkeys(SIDES, 0.1), why, ADAM)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -81,6 +82,11 @@ class Evaluator:
     sha256: str
     network: Network
 
+    @cached_property
+    def _folded(self) -> Network:
+        """The same network, in fewer and faster operations: the rounding differs, by a millionth."""
+        return self.network.folded()
+
     @torch.no_grad()
     def judge(
         self,
@@ -102,10 +108,10 @@ class Evaluator:
                 f"the evaluator {self.about.name} judges uint8 images of {'×'.join(map(str, shape))}, "
                 f"got {images.dtype} of {'×'.join(map(str, images.shape[1:]))}"
             )
-        network = self.network.to(device)
+        network = self._folded.to(device)
 
         def describe(number: int) -> Tensor:
-            chunk = torch.zeros(CHUNK, *shape, device=device)
+            chunk = torch.zeros(CHUNK, *shape, device=device).to(memory_format=torch.channels_last)
             piece = images[number * CHUNK : (number + 1) * CHUNK]
             chunk[: len(piece)] = torch.from_numpy(piece).to(device).float() / 255
             features, logits = network(chunk)

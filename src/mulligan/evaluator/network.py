@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 FEATURES = 128
 WIDTHS = (32, 64, 96, FEATURES)
@@ -48,6 +52,18 @@ class Network(nn.Module):
         """Return features ``[B, widths[-1]]`` and logits ``[B, K]``, or None without classes."""
         features = self.features(images)
         return features, None if self.head is None else self.head(features)
+
+    def folded(self) -> Network:
+        """Return a copy for evaluation alone: its BatchNorms within the convolutions, laid out for them."""
+        copied = copy.deepcopy(self).eval()
+        layers: list[nn.Module] = []
+        for layer in copied.body:
+            if isinstance(layer, nn.BatchNorm2d):
+                layers[-1] = fuse_conv_bn_eval(cast(nn.Conv2d, layers[-1]), layer)
+            else:
+                layers.append(layer)
+        copied.body = nn.Sequential(*layers)
+        return copied.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
 def _convolution(before: int, after: int, *, stride: int) -> tuple[nn.Module, ...]:

@@ -62,5 +62,6 @@ def _squared(a: Floats, b: Floats) -> Floats:
     """Return squared distances ``[N, M]``; what rounding alone can make of 0 is 0."""
     sizes_a, sizes_b = (a * a).sum(1), (b * b).sum(1)
     squared: Floats = sizes_a[:, None] + sizes_b - 2 * (a @ b.T)
-    squared[squared < 1e-12 * (sizes_a[:, None] + sizes_b)] = 0.0
+    if squared.min() < 1e-12 * (sizes_a.max() + sizes_b.max()):  # else there is nothing to look for
+        squared[squared < 1e-12 * (sizes_a[:, None] + sizes_b)] = 0.0
     return squared

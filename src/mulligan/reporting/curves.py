@@ -49,6 +49,7 @@ VITALS: tuple[tuple[str, dict[str, str]], ...] = (
     ("Slope of D at reals", {"slope": "‖∇D‖"}),
     ("Norms of gradients", {"d_grad": "D", "g_grad": "G"}),
     ("Size of an update, as a share of the weights", {"d_update": "D", "g_update": "G"}),
+    ("Size of the weights", {"d_weight": "D", "g_weight": "G"}),
     ("Dead units, a share", {"d_dead": "D", "g_dead": "G"}),
     ("Saturated units, a share", {"d_saturated": "D", "g_saturated": "G"}),
     ("Diversity, reals have 1", {"diversity": "of fakes", "latent_effect": "of fakes of one label"}),
