@@ -232,7 +232,7 @@ def upkeep(name: str, dataset: Dataset, seconds: float) -> str:
             pairs = zip(bare["bare"], bare["no average"], strict=True)
             average = statistics.median(1 - less / usual for usual, less in pairs)
         updates = int(seconds / statistics.median(bare["bare"]))
-        images = updates * images_per_update(run)
+        images = min(updates * images_per_update(run), plan.recipe.budget.images)
         plan = training.tuned(training.prepare(name, data=dataset, images=images), mode=run.mode)
         foretold = plan.forecast.seconds if plan.forecast else 0.0
         with timing(State, "advance") as advancing, timing(loop, "_examine") as examining:
@@ -334,7 +334,7 @@ def main() -> None:
     for name in (
         ["mlp-relu"] if options.short else ("mlp-relu", "dcgan-softmax", "relativistic-r1r2", "swift")
     ):
-        say(upkeep(name, dataset, 1.0 if options.short else 60.0))
+        say(upkeep(name, dataset, 1.0 if options.short else 120.0))
     say("")
     say(memory(dataset, 200 if options.short else 10_000))
     say("")
