@@ -168,6 +168,8 @@ def in_turns(rows: list[Timed], rounds: int, seconds: float) -> dict[str, list[f
 
 
 def updates_table(names: Sequence[str], dataset: Dataset, rounds: int, seconds: float) -> Iterator[str]:
+    if not names:
+        return
     yield "| recipe | way | updates/s | spread | D+G images/s | × plain loop | × ceiling | ready after |"
     yield "|---|---|--:|--:|--:|--:|--:|--:|"
     for name in names:
@@ -305,7 +307,9 @@ def main() -> None:
     )
     parser.add_argument("--short", action="store_true", help="Two recipes, a glance at each: does it run?")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--recipes", nargs="*", default=[*PLAIN_LOOPS, *OTHERS])
+    parser.add_argument(
+        "--recipes", nargs="*", default=[*PLAIN_LOOPS, *OTHERS], help="For the first table; none: without it."
+    )
     parser.add_argument("--out", type=Path, help="Keep the table in this file.")
     options = parser.parse_args()
     rounds, seconds = (2, 0.05) if options.short else (options.rounds, 1.0)

@@ -85,5 +85,10 @@ def checked_pair(a: npt.ArrayLike, b: npt.ArrayLike) -> tuple[Floats, Floats]:
     """
     left, right = checked(a, "generated features"), checked(b, "reference features")
     if left.shape[1] != right.shape[1]:
-        raise UserError(f"features of {left.shape[1]} and of {right.shape[1]} numbers cannot be compared")
+        raise incomparable(left.shape[1], right.shape[1])
     return left, right
+
+
+def incomparable(left: int, right: int) -> UserError:
+    """Say that features of so many numbers have no distance."""
+    return UserError(f"features of {left} and of {right} numbers cannot be compared")

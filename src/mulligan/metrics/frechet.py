@@ -13,8 +13,10 @@ from mulligan.metrics.estimate import (
     Estimate,
     Floats,
     around,
+    checked,
     checked_pair,
     groups_of,
+    incomparable,
     jackknife,
 )
 
@@ -43,6 +45,20 @@ class Sums(NamedTuple):
         return mean, (self.second - self.n * np.outer(mean, mean)) / (self.n - 1)
 
 
+class Target(NamedTuple):
+    """What distances are measured to: mean ``[D]``, a factor of the covariance, and its trace."""
+
+    mean: Floats
+    factor: Floats
+    trace: float
+
+    @classmethod
+    def of(cls, rows: Floats) -> Target:
+        """Take the moments of a reference's features, ``[M, D]``, once for many distances."""
+        factor = _factor(rows)
+        return cls(rows.mean(0), factor, float((factor * factor).sum()))
+
+
 def frechet_distance(generated: npt.ArrayLike, reference: npt.ArrayLike) -> float:
     """Return ‖μ₁ − μ₂‖² + tr Σ₁ + tr Σ₂ − 2 tr (Σ₁Σ₂)^½ of features ``[N, D]`` and ``[M, D]``.
 
@@ -52,17 +68,15 @@ def frechet_distance(generated: npt.ArrayLike, reference: npt.ArrayLike) -> floa
     Raises:
         UserError: the features cannot be compared.
     """
-    rows, real = checked_pair(generated, reference)
-    return _distance(rows, _Target.of(real))
+    return _distance(*_prepared(generated, reference))
 
 
-def frechet(generated: npt.ArrayLike, reference: npt.ArrayLike) -> Estimate:
+def frechet(generated: npt.ArrayLike, reference: npt.ArrayLike | Target) -> Estimate:
     """Return the same with its interval: a jackknife over 20 groups of the generated images.
 
     The reference is taken as given: it is the same in every score.
     """
-    rows, real = checked_pair(generated, reference)
-    target = _Target.of(real)
+    rows, target = _prepared(generated, reference)
     whole = _distance(rows, target)
     groups = groups_of(len(rows))
     if len(rows) > 2 * rows.shape[1]:
@@ -78,7 +92,7 @@ def frechet(generated: npt.ArrayLike, reference: npt.ArrayLike) -> Estimate:
     return jackknife(whole, without, least=0.0)
 
 
-def frechet_infinity(generated: npt.ArrayLike, reference: npt.ArrayLike, seed: int = 0) -> Estimate:
+def frechet_infinity(generated: npt.ArrayLike, reference: npt.ArrayLike | Target, seed: int = 0) -> Estimate:
     """Return the distance for endlessly many generated images.
 
     The distance of n images is biased by about c/n; a line through its values at 15 sizes of
@@ -86,14 +100,13 @@ def frechet_infinity(generated: npt.ArrayLike, reference: npt.ArrayLike, seed: i
     The reference's own size is not extrapolated. The interval joins the line's uncertainty with
     that of the images.
     """
-    rows, real = checked_pair(generated, reference)
-    sampled = frechet(rows, real)
+    rows, target = _prepared(generated, reference)
+    sampled = frechet(rows, target)
     rng = np.random.Generator(np.random.PCG64(seeds.derive(seed, "frechet infinity")))
     least = max(min(len(rows), 2 * rows.shape[1]), len(rows) // 10, 2)
     sizes = np.unique(np.linspace(least, len(rows), SIZES).round().astype(int))
     if len(sizes) < 3:
         return sampled
-    target = _Target.of(real)
     found = [_distance(rows[rng.permutation(len(rows))[:size]], target) for size in sizes]
     x, y = 1 / sizes, np.array(found)
     spread = float(((x - x.mean()) ** 2).sum())
@@ -105,20 +118,17 @@ def frechet_infinity(generated: npt.ArrayLike, reference: npt.ArrayLike, seed: i
     return around(intercept, half)
 
 
-class _Target(NamedTuple):
-    """What distances are measured to: mean, a factor of the covariance, and its trace."""
-
-    mean: Floats
-    factor: Floats
-    trace: float
-
-    @classmethod
-    def of(cls, rows: Floats) -> _Target:
-        factor = _factor(rows)
-        return cls(rows.mean(0), factor, float((factor * factor).sum()))
+def _prepared(generated: npt.ArrayLike, reference: npt.ArrayLike | Target) -> tuple[Floats, Target]:
+    if not isinstance(reference, Target):
+        rows, real = checked_pair(generated, reference)
+        return rows, Target.of(real)
+    rows = checked(generated, "generated features")
+    if rows.shape[1] != len(reference.mean):
+        raise incomparable(rows.shape[1], len(reference.mean))
+    return rows, reference
 
 
-def _distance(rows: Floats, target: _Target) -> float:
+def _distance(rows: Floats, target: Target) -> float:
     """Return the distance by factors: Σ = FᵀF with F of at most D rows, tr (Σ₁Σ₂)^½ = ‖F₁F₂ᵀ‖₊."""
     shift, factor = rows.mean(0) - target.mean, _factor(rows)
     root = float(np.linalg.svd(factor @ target.factor.T, compute_uv=False).sum())
@@ -133,7 +143,7 @@ def _factor(rows: Floats) -> Floats:
     return np.linalg.qr(centred)[1]
 
 
-def _distance_from_moments(shift: Floats, covariance: Floats, target: _Target) -> float:
+def _distance_from_moments(shift: Floats, covariance: Floats, target: Target) -> float:
     """Return the distance from a mean, as it differs from the target's, and a covariance."""
     # tr (Σ₁Σ₂)^½ = tr (F₂ Σ₁ F₂ᵀ)^½, which is symmetric
     roots = np.sqrt(np.linalg.eigvalsh(target.factor @ covariance @ target.factor.T).clip(0))

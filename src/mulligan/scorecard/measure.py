@@ -19,8 +19,8 @@ def compare(judged: Judged, reference: Reference, seed: int = 0) -> dict[str, Es
     """Measure everything that needs nothing but features and class probabilities."""
     features = judged.features
     return {
-        "frechet": frechet.frechet(features, reference.features),
-        "frechet_infinity": frechet.frechet_infinity(features, reference.features, seed),
+        "frechet": frechet.frechet(features, reference.target),
+        "frechet_infinity": frechet.frechet_infinity(features, reference.target, seed),
         "kernel_distance": kernel.kernel_distance(features, reference.features),
         "sliced_wasserstein": sliced.sliced_wasserstein(features, reference.features, seed),
         **neighbourhoods(features, reference.features, seed),
@@ -32,7 +32,7 @@ def compare_lightly(judged: Judged, reference: Reference) -> dict[str, Estimate]
     """Measure what a run is watched by."""
     features = judged.features
     few = {
-        "frechet": frechet.frechet(features, reference.features),
+        "frechet": frechet.frechet(features, reference.target),
         **neighbourhoods(features, reference.features),
     }
     if judged.probabilities is not None:

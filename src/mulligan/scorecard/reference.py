@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -17,6 +18,7 @@ from mulligan import data as data_room
 from mulligan.data.dataset import Dataset
 from mulligan.errors import UserError, nearest
 from mulligan.evaluator import Evaluator
+from mulligan.metrics.frechet import Target
 
 Floats = npt.NDArray[np.float64]
 
@@ -82,6 +84,11 @@ class Reference:
     evaluator: Evaluator
     features: Floats
     held_out: Floats
+
+    @cached_property
+    def target(self) -> Target:
+        """What Fréchet distances are measured to."""
+        return Target.of(self.features)
 
     def floor(self, metric: str, n: int) -> float | None:
         """Return what a metric is between ``n`` other real images and the reference.
