@@ -37,6 +37,7 @@ HEAD = """# Every illness on purpose
 Runs of about 20 s, made ill at two strengths on two recipes; healthy ones beside them. Thresholds were chosen
 on seed 0, whose runs are not counted here. Intervals are Wilson's, of 95 %. The sets of `memorising` were
 made smaller, 12 and 20 images, after all seeds of sets of 32 had been seen, of which the doctor found 2 in 4.
+That a generator stuck at the ends of its range is saturated was said after all of these had been seen, too.
 
 """
 LATE_HEAD = """## Setting in halfway

@@ -15,7 +15,7 @@ from pathlib import Path
 from PIL import Image
 
 from mulligan import doctor, recipe, runlog
-from mulligan.doctor.prescriptions import CAUSES
+from mulligan.doctor.causes import CAUSES
 from mulligan.doctor.rules import ORDER
 
 DOCS = Path(__file__).parent.parent / "docs"

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 import mulligan
 from mulligan import doctor, runlog
 from mulligan import recipe as recipes
-from mulligan.doctor.prescriptions import CAUSES, PRESCRIPTIONS, prescribe
+from mulligan.doctor.causes import CAUSES
+from mulligan.doctor.prescriptions import PRESCRIPTIONS, prescribe
 from mulligan.doctor.rules import ORDER, RULES
 from support import command, small
 
@@ -120,6 +121,18 @@ def test_the_onset_is_when_it_began() -> None:
 def test_what_has_passed_is_no_verdict() -> None:
     assert kinds(course(diversity=[0.9] * 5 + [0.01] * 5 + [0.9] * 10)) == []
     assert kinds(course(diversity=[0.02, 0.02, 0.1, 0.3, 0.9])) == []  # how every run begins
+
+
+def test_a_painter_at_the_ends_of_its_range_is_given_room() -> None:
+    signs = {"diversity": [0.1, 0.02, 1e-3], "fake_edge": [0.0, 0.5, 0.97], "real_edge": 0.89, "energy": 0.5}
+    verdict = doctor.diagnose(R1R2, course(12, real_low=-1.0, separation=1.0, **signs)).verdicts[0]
+    assert verdict.kind == "saturated-units"
+    assert [one.set for one in verdict.advice] == ["data.pixels=[-0.8, 0.8]"]
+    inside = with_("data.pixels=[-0.8, 0.8]", name="relativistic-r1r2")
+    again = doctor.diagnose(inside, course(12, real_low=-0.8, real_high=0.8, separation=1.0, **signs))
+    assert all("lr=" in one.set for one in again.verdicts[0].advice)
+    # Black where the reals are black, and of many kinds: that is how digits look
+    assert kinds(course(12, real_low=-1.0, fake_edge=0.9, real_edge=0.89), R1R2) == []
 
 
 def test_weights_that_grew_tell_of_updates_that_nobody_saw() -> None:

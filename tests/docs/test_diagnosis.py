@@ -7,7 +7,7 @@ import re
 import pytest
 
 from docs.test_python_blocks import ROOT
-from mulligan.doctor.prescriptions import CAUSES
+from mulligan.doctor.causes import CAUSES
 from mulligan.doctor.rules import ORDER
 
 PAGE = (ROOT / "docs" / "diagnosis.md").read_text("utf-8")

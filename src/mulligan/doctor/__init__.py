@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mulligan import runlog
+from mulligan.doctor.causes import CAUSES
 from mulligan.doctor.chart import Chart
 from mulligan.doctor.diagnosis import SEVERITIES, Advice, Diagnosis, Evidence, Kind, Verdict
-from mulligan.doctor.prescriptions import CAUSES, prescribe
+from mulligan.doctor.prescriptions import prescribe
 from mulligan.doctor.rules import RULES
 from mulligan.recipe import Recipe, read
 from mulligan.runlog import Row

@@ -16,6 +16,7 @@ MOST_OF_IT = 0.5  # once is enough: weights that have grown by it make the next 
 GROWN = 3.0  # -fold, from one examination to the next, and once is enough
 SMALL_UPDATE = 3e-4  # of a weight, at the best of times
 SATURATED = 0.5
+MOST_EDGE = 0.8  # of the fakes' pixels
 DEAD = 0.5
 COMPANY = 0.1  # of the distance between fakes, that an image may move with its company
 FADED = 0.01  # of the largest gradient that there was
@@ -122,8 +123,35 @@ def exploding(chart: Chart) -> Finding | None:
 
 
 def saturated(chart: Chart) -> Finding | None:
-    """Find tanh units on their flat ends."""
-    return _units(chart, "saturated", SATURATED, "hidden tanh values lie on its flat ends")
+    """Find tanh units on their flat ends, hidden or those that paint."""
+    hidden = _units(chart, "saturated", SATURATED, "hidden tanh values lie on its flat ends")
+    return hidden or _flat_painter(chart)
+
+
+def _flat_painter(chart: Chart) -> Finding | None:
+    """Find a generator that paints the ends of its range for every latent, where it has no slope left.
+
+    It is stuck there if D, which sees it, cannot bring it back, and its other units are alive.
+    """
+    if chart.recipe.generator.output not in REACH or (chart.last("energy") or 0) < BAD:
+        return None
+    if not certain(chart) or dead(chart):
+        return None
+    reals, spread = dict(chart.course("real_edge")), dict(chart.course("diversity"))
+    series = chart.course("fake_edge")
+    ill = [
+        share > max(reals.get(images, 1.0), MOST_EDGE) and spread.get(images, 1.0) < IGNORED
+        for images, share in series
+    ]
+    onset = lasting(series, ill, share=LASTING)
+    if onset is None or len(series) < 3:
+        return None
+    output, (now, then) = chart.recipe.generator.output, series[-1]
+    text = (
+        f"{then:.0%} of the fakes' pixels lie at the ends of the generator's {output}, "
+        f"{reals[now]:.0%} of the reals', and two fakes differ by {spread[now]:.1g} of what two reals do"
+    )
+    return Finding("critical", onset, text, {"fake_edge": then, "diversity": spread[now]})
 
 
 def dead(chart: Chart) -> Finding | None:

@@ -1,4 +1,4 @@
-"""Why each thing happens, and what to change in the recipe at hand.
+"""What to change in the recipe at hand.
 
 A prescription is whole: its advice is to be followed together, and leaves a recipe that can be read.
 """
@@ -19,73 +19,12 @@ BATCHNORM = "Ioffe and Szegedy 2015, arXiv 1502.03167, section 3"
 DCGAN = "Radford et al. 2016, arXiv 1511.06434, section 3"
 DIFFAUGMENT = "Zhao et al. 2020, arXiv 2006.10738"
 LECUN = "LeCun et al. 1998, Efficient BackProp, section 4.3"
+TARGETS = "LeCun et al. 1998, Efficient BackProp, section 4.5"
 GLOROT = "Glorot and Bengio 2010, section 3"
 SIDES = ("generator", "discriminator")
 GENTLE = 1.0  # a slope that no penalty is needed against
+ROOM = 0.1  # of the range, at either end
 SLOPE = 1.0  # γ of R1 and R2 that suits small images
-
-CAUSES: dict[Kind, str] = {
-    "non-finite": "A number has become infinite or undefined, and everything computed from it is lost.",
-    "wrong-pixel-range": (
-        "The real images fill another part of the pixel range than the generator paints in, so that the "
-        "discriminator need only look at how bright an image is."
-    ),
-    "exploding-gradient": (
-        "Nothing bounds the discriminator: it lowers its loss by growing its weights instead of by telling "
-        "images apart, and the gradients grow with them."
-    ),
-    "learning-rate-too-high": (
-        "Each update changes the weights by a large share of themselves, so that what was learnt before is "
-        "thrown away again."
-    ),
-    "learning-rate-too-low": "Each update changes the weights so little that hardly anything is learnt.",
-    "saturated-units": (
-        "Most hidden units sit at the flat ends of their tanh, where their slope is nearly 0: neither what "
-        "comes in nor what is to be learnt passes through them."
-    ),
-    "dead-units": (
-        "Many rectified units answer 0 to every image. Their slope is 0 as well, so that they cannot "
-        "recover, and the network is smaller than it looks."
-    ),
-    "batchnorm-leak": (
-        "BatchNorm divides by the deviation of a batch. In a batch of few images each depends on its "
-        "neighbours: the networks learn the batch instead of the image."
-    ),
-    "penalty-too-strong": (
-        "The penalty keeps the discriminator so flat that it cannot tell reals from fakes that plainly "
-        "differ, and the generator learns nothing from it."
-    ),
-    "penalty-too-weak": (
-        "The penalty does not hold the discriminator back: it tells reals and fakes apart for sure, and its "
-        "slope says little of where better images lie."
-    ),
-    "vanishing-generator-gradient": (
-        "The discriminator is sure that fakes are fake, and where it is sure, this generator's loss is flat: "
-        "there is no slope left to follow."
-    ),
-    "discriminator-overpowers": (
-        "The discriminator learns faster than the generator and tells every fake from every real, so that "
-        "the generator hears that it is wrong but not in which direction to go."
-    ),
-    "latent-ignored": "Other latents give the same image: the generator has stopped reading z.",
-    "mode-collapse": (
-        "The generator paints a few images that the discriminator believes at the moment, and nothing tells "
-        "it that they are all alike."
-    ),
-    "missing-classes": (
-        "Some kinds of image are hardly ever painted. The discriminator judges images one by one and does "
-        "not miss what never comes."
-    ),
-    "memorising": (
-        "There are so few training images that the discriminator knows them by heart, and fakes that come "
-        "near one of them win."
-    ),
-    "oscillation": (
-        "The two networks chase each other: what is painted keeps changing, and comes back, without getting "
-        "better."
-    ),
-    "undertrained": "It has not seen enough images yet, and was still getting better when it ended.",
-}
 
 
 def prescribe(kind: Kind, recipe: Recipe, figures: dict[str, float]) -> tuple[Advice, ...]:
@@ -242,6 +181,9 @@ def _recentred(recipe: Recipe) -> Iterator[Advice]:
 
 
 def _saturated(recipe: Recipe, figures: dict[str, float]) -> Iterator[Advice]:
+    if "fake_edge" in figures:
+        yield from _room(recipe)
+        return
     flat = {side: figures.get(f"{side[0]}_saturated", 0) for side in SIDES}
     yield from _livened(recipe, flat, "tanh", "it has no flat ends", f"{GLOROT}; {DCGAN}")
 
@@ -289,6 +231,18 @@ def _pixels(recipe: Recipe, figures: dict[str, float]) -> Iterator[Advice]:
         "them again over the whole range; were they divided by 255 before they were cast?"
     )
     yield Advice("", why, "docs/data.md")
+
+
+def _room(recipe: Recipe) -> Iterator[Advice]:
+    """Move black and white away from the ends of what the generator can paint."""
+    low, high = REACH[recipe.generator.output]
+    spare = ROOM * (high - low)
+    inner = round(low + spare, 6), round(high - spare, 6)
+    if (recipe.data.pixels[0], -recipe.data.pixels[1]) >= (inner[0], -inner[1]):
+        yield from _slower(recipe, "smaller steps do not carry the generator to the ends of its range")
+        return
+    why = f"a {recipe.generator.output} that has gone beyond black or white has a slope to come back by then"
+    yield Advice(f"data.pixels=[{inner[0]}, {inner[1]}]", why, TARGETS)
 
 
 def _weights(recipe: Recipe, factor: float, why: str, source: str) -> Iterator[Advice]:
