@@ -25,9 +25,11 @@ WIDTH, HEIGHT = 480, 240  # at most, of a picture
 SIGNS = {
     "non-finite": "The run ends; its last checkpoint is from before.",
     "wrong-pixel-range": "The range of real pixels is a fraction of what the generator can paint.",
-    "learning-rate-too-high": "The first of Adam's updates changes a tenth of the weights and more.",
+    "learning-rate-too-high": "The first of Adam's updates changes a tenth of the weights and more; or the "
+    "weights have grown threefold by the next examination.",
     "learning-rate-too-low": "No update ever changes a weight by more than a few ten-thousandths.",
-    "saturated-units": "Half of the hidden tanh values and more lie beyond ±0.97.",
+    "saturated-units": "Half of the hidden tanh values and more lie beyond ±0.97; or a generator that D sees "
+    "through paints one picture at the ends of its range.",
     "dead-units": "Half of the rectified units and more answer 0 to all of 64 images.",
     "batchnorm-leak": "One latent's image changes when the rest of its batch does.",
     "latent-ignored": "Two latents' images hardly differ, from the start.",

@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -134,6 +135,26 @@ def test_a_remembered_way_that_fails_now_is_said(monkeypatch: pytest.MonkeyPatch
     assert forecast is not None
     assert forecast.mode == Mode()
     assert "updates are not compiled" in forecast.note
+
+
+def test_a_busy_moment_changes_the_forecast_and_not_the_way(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv(compiled.SWITCH, "0")
+    monkeypatch.setattr(hardware, "multiplies_bf16", lambda _device: True)
+
+    def timed(load: float, run: state.State, **_: int) -> float:
+        return load * {"exact": 2e-3, "bf16": 1.5e-3}[run.mode.precision]
+
+    seconds = []
+    for load in (1.0, 2.5, 1.0):
+        monkeypatch.setattr(calibration, "_seconds_per_update", partial(timed, load))
+        forecast = calibration.choose(state.begin(a_recipe(budget={"images": 10_000_000}), images()))
+        assert forecast is not None
+        assert forecast.mode == Mode("bf16")
+        seconds.append(forecast.seconds)
+    assert seconds == pytest.approx([seconds[0], 2.5 * seconds[0], seconds[0]])
 
 
 class Nobody:

@@ -1,7 +1,8 @@
 """Which way of computing a run is fastest on this machine, and how long the run will take.
 
 A few updates are timed before a run begins, and left without a trace in it. The figures are kept for
-this machine and this recipe, so that the next run starts at once.
+this machine and this recipe, so that the next run need not try every way again; how fast the machine is at
+the moment is looked at every time.
 """
 
 from __future__ import annotations
@@ -26,10 +27,9 @@ from mulligan.state import State
 WORTH_FORETELLING = 50  # updates
 WORTH_MEASURING = 10.0  # seconds: a shorter run would be over before a better way is found
 WORTH_COMPILING = 45.0  # seconds: compiling takes 5 to 20 of them, the first time
-SECONDS = 0.4  # for each figure, of which there are three at the most
+SECONDS = 0.4  # for each figure, of which there are four at the most
 MOST_UPDATES = 100
-USUAL_UPKEEP = 1.06  # a run's time over that of its updates: pictures, scorecards, checkpoints, examinations
-MOST_UPKEEP = 1.5  # what is more was the machine's
+UPKEEP = 1.06  # a run's time over that of its updates: pictures, scorecards, checkpoints, examinations
 AHEAD = 10  # updates that another device is given before they are waited for
 APART = {"name", "title", "source", "budget", "log", "samples", "card", "checkpoint", "stop"}
 
@@ -107,16 +107,6 @@ def _take(state: State, mode: Mode) -> None:
         state.use(mode)
 
 
-def remember(state: State, images: int, seconds: float) -> None:
-    """Keep what a run took beside its updates, with its pictures and checkpoints, for the next forecast."""
-    figures = Figures(state)
-    alone = figures.known(state.mode)
-    if seconds >= WORTH_MEASURING and images and alone:
-        whole = seconds * images_per_update(state) / images
-        figures.upkeep(state.mode, min(max(whole / alone, 1.0), MOST_UPKEEP))
-        figures.save()
-
-
 def images_per_update(state: State) -> int:
     """Return how many reals D sees in a whole update."""
     return state.recipe.data.batch * state.recipe.step.d_steps
@@ -145,13 +135,6 @@ class Figures:
     def note(self, mode: Mode, seconds: float) -> None:
         """Note a figure, for as long as this object lives."""
         self._figures[_name(mode)] = seconds
-
-    def upkeep(self, mode: Mode, factor: float | None = None) -> float:
-        """Return what a whole run takes, over its updates alone; a factor that is given is noted."""
-        name = f"{_name(mode)} upkeep"
-        if factor is not None:
-            self._figures[name] = factor
-        return self._figures.get(name, USUAL_UPKEEP)
 
     def of(self, mode: Mode, state: State) -> float:
         """Return a figure, measured now if it is not known.
@@ -205,9 +188,8 @@ def _seconds_left(state: State, per_update: float) -> float:
 def _forecast(state: State, figures: Figures, note: str = "") -> Forecast:
     per_update = figures.known(state.mode)
     if per_update is None or _seconds_left(state, per_update) >= WORTH_MEASURING:
-        per_update = _seconds_per_update(state)  # now: the machine may be busier than it was
-        figures.note(state.mode, per_update)
-        figures.save()
-    per_update *= figures.upkeep(state.mode)
+        # Now, and not kept: in a busy moment every way is slow, and the others are not timed again
+        per_update = _seconds_per_update(state)
+    per_update *= UPKEEP
     seconds = _seconds_left(state, per_update)
     return Forecast(state.mode, images_per_update(state) / per_update, seconds, note)

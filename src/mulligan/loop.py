@@ -260,7 +260,7 @@ def _time(progress: Progress) -> Row:
 
 
 def examinations(recipe: Recipe) -> Cadence:
-    """As many as the recipe wants over its budget, but few: each costs as much as two or three updates."""
+    """As many as the recipe wants over its budget, but few: each costs as much as three to six updates."""
     return _spread(recipe, recipe.log.examinations, apart=25)
 
 

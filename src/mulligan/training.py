@@ -263,15 +263,12 @@ def carry_out(
             for console in consoles:
                 console.begin(state, run, plan.note, plan.forecast)
                 ending.callback(console.end)
-            before = state.images, state.seconds
             observer = Observer(
                 run, plan.recipe, consoles, should_stop, signalled, scorecard.Light(plan.dataset), gives_up
             )
             reason = loop.train(state, run, observer)
             if state.group:
                 state.group.lead(distributed.END)
-            else:
-                calibration.remember(state, state.images - before[0], state.seconds - before[1])
             observer.finish(state, paused=reason in PAUSES)
             report = reporting.leave(run, plan.dataset)
     except RunError as error:

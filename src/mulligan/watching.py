@@ -22,7 +22,7 @@ from mulligan.runlog import Row
 from mulligan.state import State
 
 POINTS = 2048
-EARLY = 5  # examinations, a tenth of a run's
+EARLY = 5  # examinations: the first tenth of a long run, the first fifth and more of a short one
 AT_ONCE = ("non-finite", "wrong-pixel-range", "learning-rate-too-high")
 PATIENCE = 0.1  # of the budget, that a run may be ill for before it is given up
 

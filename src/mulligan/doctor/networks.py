@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from itertools import pairwise
 
@@ -10,10 +11,11 @@ from mulligan.doctor.diagnosis import Severity
 from mulligan.doctor.finding import BAD, IGNORED, LASTING, Finding, certain, warm, who
 from mulligan.recipe import REACH
 
-FULL_RANGE = 0.6  # of the generator's reach: real images span more
+FULL_RANGE = 0.6  # of the generator's reach, that the recipe's range spans; and of this, that real images do
 LARGE_UPDATE = 0.1  # of a weight in the first update
 MOST_OF_IT = 0.5  # once is enough: weights that have grown by it make the next share a small one
 GROWN = 3.0  # -fold, from one examination to the next, and once is enough
+GROWTH = 3e-3  # an update, for so long: a run that is well may grow as much in thousands of them
 SMALL_UPDATE = 3e-4  # of a weight, at the best of times
 SATURATED = 0.5
 MOST_EDGE = 0.8  # of the fakes' pixels
@@ -42,8 +44,8 @@ def wrong_range(chart: Chart) -> Finding | None:
     if reach is None or not lowest or not highest:
         return None
     found = min(value for _, value in lowest), max(value for _, value in highest)
-    share = (found[1] - found[0]) / (reach[1] - reach[0])
-    if share >= FULL_RANGE:
+    low, high = chart.recipe.data.pixels
+    if high - low >= FULL_RANGE * (reach[1] - reach[0]) and found[1] - found[0] >= FULL_RANGE * (high - low):
         return None
     text = (
         f"real pixels lie from {found[0]:.3g} to {found[1]:.3g}, "
@@ -58,6 +60,7 @@ def too_high(chart: Chart) -> Finding | None:
     onsets: list[int] = []
     shares: dict[str, float] = {}
     growth: dict[str, float] = {}
+    update = chart.recipe.data.batch * chart.recipe.step.d_steps
     for side in ("d", "g"):
         updates, sizes = chart.sign(f"{side}_update"), chart.sign(f"{side}_weight")
         large = [(images, share) for images, share in updates if share > LARGE_UPDATE]
@@ -65,7 +68,9 @@ def too_high(chart: Chart) -> Finding | None:
             onsets.append(large[0][0])
             shares[side] = max(share for _, share in large)
         grown = [
-            (now, after / size) for (_, size), (now, after) in pairwise(sizes) if after > GROWN * size > 0
+            (now, after / size)
+            for (before, size), (now, after) in pairwise(sizes)
+            if after > size * max(GROWN, _most(now - before, update)) > 0
         ]
         if grown:
             onsets.append(grown[0][0])
@@ -80,8 +85,13 @@ def too_high(chart: Chart) -> Finding | None:
         each = " and ".join(f"the {who(side)}'s {times:.2g}-fold" for side, times in growth.items())
         said.append(f"weights grew between two examinations, {each}")
     figures = {f"{side}_update": share for side, share in shares.items()}
-    figures |= {f"{side}_weight": times for side, times in growth.items()}
+    figures |= {f"{side}_growth": times for side, times in growth.items()}
     return Finding("critical", min(onsets), "; ".join(said), figures)
+
+
+def _most(images: int, update: int) -> float:
+    """Return the factor by which weights may grow in so many images."""
+    return math.exp(min(GROWTH * images / update, 100.0))
 
 
 def too_low(chart: Chart) -> Finding | None:
@@ -136,6 +146,10 @@ def _flat_painter(chart: Chart) -> Finding | None:
     if chart.recipe.generator.output not in REACH or (chart.last("energy") or 0) < BAD:
         return None
     if not certain(chart) or dead(chart):
+        return None
+    if (
+        chart.recipe.data.pixels != REACH[chart.recipe.generator.output]
+    ):  # the ends of one are not those of the other
         return None
     reals, spread = dict(chart.course("real_edge")), dict(chart.course("diversity"))
     series = chart.course("fake_edge")

@@ -157,7 +157,7 @@ def _too_high(recipe: Recipe, figures: dict[str, float]) -> Iterator[Advice]:
     factors = {}
     for side in SIDES:
         share, rate = figures.get(f"{side[0]}_update", 0.0), _rate(recipe, side)
-        if share > 0.02 or f"{side[0]}_weight" in figures or rate > 5e-3:
+        if share > 0.02 or f"{side[0]}_growth" in figures or rate > 5e-3:
             factors[side] = min(0.1, 1e-3 / rate)
     yield from _rates(recipe, factors or dict.fromkeys(SIDES, 0.1), why, ADAM)
 
@@ -237,12 +237,8 @@ def _room(recipe: Recipe) -> Iterator[Advice]:
     """Move black and white away from the ends of what the generator can paint."""
     low, high = REACH[recipe.generator.output]
     spare = ROOM * (high - low)
-    inner = round(low + spare, 6), round(high - spare, 6)
-    if (recipe.data.pixels[0], -recipe.data.pixels[1]) >= (inner[0], -inner[1]):
-        yield from _slower(recipe, "smaller steps do not carry the generator to the ends of its range")
-        return
     why = f"a {recipe.generator.output} that has gone beyond black or white has a slope to come back by then"
-    yield Advice(f"data.pixels=[{inner[0]}, {inner[1]}]", why, TARGETS)
+    yield Advice(f"data.pixels=[{round(low + spare, 6)}, {round(high - spare, 6)}]", why, TARGETS)
 
 
 def _weights(recipe: Recipe, factor: float, why: str, source: str) -> Iterator[Advice]:

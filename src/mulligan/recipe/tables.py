@@ -207,7 +207,7 @@ class Log(Cadence):
     losses: Literal["training", "fresh"] = "training"
     """Of the update itself, or on fresh batches after it."""
     examinations: Annotated[int, Field(ge=0, le=1000)] = 50
-    """Over the budget, for the doctor, but not more than one in 25 updates, in a long run in 100; 0: none."""
+    """Over the budget, for the doctor; in a run of few updates some 24, at most one in 25; 0: none."""
 
 
 class Samples(Cadence):
