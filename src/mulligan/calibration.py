@@ -122,19 +122,19 @@ class Figures:
         machine = [hardware.cpu_name(), threads, hardware.device_name(state.device), *versions]
         key = json.dumps([machine, recipe, about.image_shape, state.conditions.total])
         self._path = user_cache() / "speed" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
-        self._figures: dict[str, float] = {}
+        self._seconds: dict[str, float] = {}
         with contextlib.suppress(OSError, ValueError, TypeError, AttributeError, RecursionError):
             for name, seconds in json.loads(self._path.read_text("utf-8")).items():
                 if isinstance(seconds, float) and 1e-9 < seconds < 1e6:
-                    self._figures[name] = seconds
+                    self._seconds[name] = seconds
 
     def known(self, mode: Mode) -> float | None:
         """Return a figure if there is one."""
-        return self._figures.get(_name(mode))
+        return self._seconds.get(_name(mode))
 
     def note(self, mode: Mode, seconds: float) -> None:
         """Note a figure, for as long as this object lives."""
-        self._figures[_name(mode)] = seconds
+        self._seconds[_name(mode)] = seconds
 
     def of(self, mode: Mode, state: State) -> float:
         """Return a figure, measured now if it is not known.
@@ -147,13 +147,13 @@ class Figures:
         _take(state, mode)
         self.note(mode, _seconds_per_update(state))
         self.save()
-        return self._figures[_name(mode)]
+        return self._seconds[_name(mode)]
 
     def save(self) -> None:
         """Keep the figures; where nothing can be written they are measured again next time."""
         with contextlib.suppress(OSError):
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            write_json(self._path, self._figures)
+            write_json(self._path, self._seconds)
 
 
 def _name(mode: Mode) -> str:
