@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from mulligan import checkpoint, compiled, recipe, state
+from mulligan import checkpoint, compiled, recipe, state, thin
 from mulligan.checkpoint import Checkpoint
 from mulligan.compiled import CannotCompile, Compiled, as_written
 from mulligan.data.dataset import Dataset
@@ -205,3 +205,12 @@ def test_gradients_that_lie_otherwise_in_memory_are_taken_as_they_are() -> None:
     for gradient, parameter in zip(turn.gradients, parameters, strict=True):
         mean = run.gan.d_optimizer.state[parameter]["exp_avg"]
         torch.testing.assert_close(mean, (1 - beta1) * gradient, rtol=0, atol=1e-12)
+
+
+def test_rows_that_were_taken_twice_are_added_up() -> None:
+    """In an order of no thread's making: a compiler would add them up atomically."""
+    table = torch.randn(5, 7, dtype=torch.float64, requires_grad=True)
+    rows, weight = torch.tensor([3, 0, 3, 3, 4]), torch.randn(5, 7, dtype=torch.float64)
+    (expected,) = torch.autograd.grad((torch.nn.functional.embedding(rows, table) * weight).sum(), table)
+    torch.testing.assert_close(thin.embedding_dense_backward(weight, rows, 5, -1, False), expected)
+    assert thin.embedding_dense_backward(weight, rows, 5, 3, False) is NotImplemented

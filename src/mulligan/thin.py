@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 FEW = 4  # channels: below, a vector unit has nothing to do
 
@@ -70,9 +71,17 @@ def convolution_backward(gradient: Tensor, image: Tensor, weight: Tensor, *how: 
     return by_image, by_weight, by_bias
 
 
+def embedding_dense_backward(gradient: Tensor, rows: Tensor, total: int, padding: int, by_count: bool) -> Any:
+    """The gradient ``[K, F]`` of a table by that of the rows ``[B, F]`` that were taken from it."""
+    if padding >= 0 or by_count or rows.dim() != 1:
+        return NotImplemented
+    return one_hot(rows, total).to(gradient.dtype).t() @ gradient
+
+
 TABLE: dict[Any, Callable[..., Any]] = {
     aten.mm.default: mm,
     aten.addmm.default: addmm,
     aten._foreach_norm.Scalar: norms,
     aten.convolution_backward.default: convolution_backward,
+    aten.embedding_dense_backward.default: embedding_dense_backward,
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torch.nn.functional import one_hot
+from torch.nn.functional import embedding
 
 from mulligan.models.layers import append_labels
 from mulligan.recipe import ConditionKind
@@ -49,8 +49,8 @@ class Discriminator(nn.Module):
         if self.class_head is None:
             return logits
         assert y is not None, "a discriminator that was built for labels needs them"
-        of_classes: Tensor = self.class_head(phi)  # [B, K]: ⟨e(k), φ⟩ for every class k
-        return logits + (of_classes * one_hot(y, of_classes.shape[1])).sum(1, keepdim=True)
+        # Of the asked class alone: among hundreds of groups, the product with every row is most of the work
+        return logits + (phi * embedding(y, self.class_head.weight)).sum(1, keepdim=True)
 
 
 def label_planes(classes: int, conditioning: ConditionKind) -> int:
