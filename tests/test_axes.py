@@ -478,11 +478,15 @@ def test_what_only_the_data_can_contradict() -> None:
     linear = {"output": "linear"}
     of_images: list[tuple[dict[str, Any], Dataset, str]] = [
         ({"generator": linear}, images(64), "generator.output 'linear' is for points, noise is of images"),
-        ({}, points(64), "generator.output 'tanh' paints pixels, points is of points: use 'linear'"),
+        (
+            {},
+            points(64),
+            "generator.output 'tanh' paints pixels, points is of points: use the recipe 'points'",
+        ),
         (
             {"generator": linear, "discriminator": {"kind": "resnet"}},
             points(64),
-            "discriminator.kind 'resnet' wants images, points is of points: use 'mlp'",
+            "discriminator.kind 'resnet' wants images, points is of points: use the recipe 'points'",
         ),
         ({"condition": {"kind": "concat"}}, images(64), "condition.kind 'concat' needs labels"),
         ({"data": {"batch": 64}}, images(63), "data.batch 64: there are only 63 images: use 63 or less"),

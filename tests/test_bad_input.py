@@ -311,7 +311,9 @@ TABLE: dict[str, Bad] = {
         ("'resnet'", "50×50", "use --size 48"),
     ),
     "a size for points": Bad(train("--data", "ring-8", "--size", "28"), ("ring-8", "have no size")),
-    "points for painters": Bad(train("--data", "ring-8"), ("generator.output 'sigmoid'", "use 'linear'")),
+    "points for painters": Bad(
+        train("--data", "ring-8"), ("generator.output 'sigmoid'", "use the recipe 'points'")
+    ),
     "images for a plane": Bad(
         train(*DIGITS, *on("generator.output=linear")), ("generator.output 'linear'", "use 'tanh'")
     ),

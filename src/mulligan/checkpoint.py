@@ -186,11 +186,18 @@ def read(path: Path, *, prefixes: tuple[str, ...] = ("",)) -> Checkpoint:
     """Read the tensors whose names begin with one of the prefixes.
 
     Raises:
-        UserError: not a checkpoint, cut short, or written by another version's schema.
+        UserError: not a checkpoint, cut short, or written by another version's schema; where a run has
+            an older one, it is named.
     """
-    with archive.opened(path, "a checkpoint") as file:
-        meta = _meta(path, archive.header_text(file))
-        tensors = {name: file.get_tensor(name) for name in file.keys() if name.startswith(prefixes)}  # noqa: SIM118
+    try:
+        with archive.opened(path, "a checkpoint") as file:
+            meta = _meta(path, archive.header_text(file))
+            tensors = {name: file.get_tensor(name) for name in file.keys() if name.startswith(prefixes)}  # noqa: SIM118
+    except UserError as error:
+        of_run = history(path.parent.parent)
+        older = [other for other in of_run if other.name < path.name] if path in of_run else []
+        hint = f": delete it to go on from {older[-1].name}" if older else ""
+        raise UserError(f"{error}{hint}") from None
     return Checkpoint(path, tensors, meta)
 
 

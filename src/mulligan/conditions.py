@@ -81,11 +81,14 @@ class Conditions:
             return None
         if labels is None:
             return np.arange(n) % self.classes
+        if not hasattr(labels, "__len__"):
+            raise UserError(f"labels: expected a list of classes, got {labels!r}")
         if len(labels) not in (1, n):
             raise UserError(f"labels: expected one for all or one for each of {n} images, got {len(labels)}")
-        wrong = next((label for label in labels if not 0 <= label < self.classes), None)
-        if wrong is not None:
-            raise UserError(f"labels: expected 0..{self.classes - 1}, got {wrong}")
+        known = range(self.classes)
+        wrong = [label for label in labels if label not in known]
+        if wrong:
+            raise UserError(f"labels: expected 0..{self.classes - 1}, got {wrong[0]!r}")
         return np.resize(np.array(labels, np.int64), n)
 
     def told(self, labels: Labels | None, n: int, rng: torch.Generator) -> Tensor | None:

@@ -56,7 +56,7 @@ def resume(
     if checkpoint.find(directory) == directory:
         raise UserError(f"{directory}: resume takes the run directory, not one of its checkpoints")
     with runlog.lock(directory) if distributed.leads() else nullcontext():
-        saved = _latest(directory)
+        saved = checkpoint.read(checkpoint.find(directory))
         recipe = _resumed_recipe(directory, saved, accept_changes)
         recipe = with_budget(recipe, images, None, minutes, cut_off=False)
         if images is not None and images < saved.meta.images:
@@ -105,18 +105,7 @@ def changed_data(before: AboutData, now: AboutData) -> str:
 
 def minutes_spent(run: Path) -> float:
     """Return how long a run had trained when its last checkpoint was written."""
-    return _latest(run).meta.seconds / 60
-
-
-def _latest(run: Path) -> Checkpoint:
-    """Read a run's last checkpoint; where it is damaged, say which one is left."""
-    path = checkpoint.find(run)
-    try:
-        return checkpoint.read(path)
-    except UserError as error:
-        others = checkpoint.history(run)[:-1]
-        hint = f": delete it to go on from {others[-1].name}" if others else ""
-        raise UserError(f"{error}{hint}") from None
+    return checkpoint.read(checkpoint.find(run)).meta.seconds / 60
 
 
 def _resumed_recipe(run: Path, saved: Checkpoint, accept_changes: bool) -> Recipe:

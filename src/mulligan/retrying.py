@@ -47,7 +47,8 @@ def retry(
         run: The run directory to go back in.
         from_images: The last checkpoint at or before so many images; by default before the onset of what is
             wrong, and of a run that is well the best one, by the light scorecards.
-        overrides: ``path.to.key=value`` changes to the recipe; by default the doctor's first advice.
+        overrides: ``path.to.key=value`` changes to the recipe; by default all that the doctor's first verdict
+            advises.
         images: A new budget, in images from the start.
         data: Where the data is now, if not where it was.
         out: The new run directory; ``runs/<date>-<recipe>-<n>`` by default.

@@ -138,10 +138,12 @@ def there(run: Path) -> Path:
     """Return a run directory.
 
     Raises:
-        UserError: there is no directory.
+        UserError: there is no directory, or it is no run's.
     """
     if not run.is_dir():
         raise UserError(f"{run}: no such run directory")
+    if not (run / RECIPE).is_file():
+        raise UserError(f"{run}: not a run directory: expected {RECIPE} in it")
     return run
 
 

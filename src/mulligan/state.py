@@ -307,14 +307,15 @@ def _check_kind(recipe: Recipe, dataset: Dataset) -> None:
     output, points = recipe.generator.output, dataset.images.dtype.kind == "f"
     if points and output != "linear":
         raise UserError(
-            f"generator.output {output!r} paints pixels, {dataset.name} is of points: use 'linear'"
+            f"generator.output {output!r} paints pixels, {dataset.name} is of points: use the recipe 'points'"
         )
     if output == "linear" and not points:
         raise UserError(f"generator.output 'linear' is for points, {dataset.name} is of images: use 'tanh'")
     for name, table in (("generator", recipe.generator), ("discriminator", recipe.discriminator)):
         if points and table.kind != "mlp":
             raise UserError(
-                f"{name}.kind {table.kind!r} wants images, {dataset.name} is of points: use 'mlp'"
+                f"{name}.kind {table.kind!r} wants images, {dataset.name} is of points: "
+                "use the recipe 'points'"
             )
 
 

@@ -18,7 +18,7 @@ def table(a: Path, b: Path) -> list[list[str]]:
     Raises:
         UserError: one of them is no run, or is damaged.
     """
-    runs = (a, b)
+    runs = tuple(map(runlog.there, (a, b)))
     rows = [runlog.rows_so_far(run) for run in runs]
     found = [
         ["", *(run.name for run in runs)],

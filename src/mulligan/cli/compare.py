@@ -30,8 +30,10 @@ def compare(
         from mulligan import reporting
 
         reporting.compare(first, second, out)
+        print(f"\n{out}: both runs as a page")
     elif out is not None:
         try:
             pair.draw(out, first, second)
         except OSError as error:
             raise UserError(f"--out {out}: cannot be written: {error.strerror or error}") from None
+        print(f"\n{out}: curves and grids")

@@ -51,7 +51,7 @@ def told(run: Path, diagnosis: Diagnosis) -> Iterator[str]:
         if verdict.evidence.pictures:
             yield f"  look at: {', '.join(str(run / picture) for picture in verdict.evidence.pictures)}"
     if diagnosis.verdicts and diagnosis.verdicts[0].changes:
-        yield f"second shot, with the first advice:  mulligan retry {shlex.quote(str(run))}"
+        yield f"second shot, with all changes of the first:  mulligan retry {shlex.quote(str(run))}"
 
 
 def summary(verdict: Verdict) -> str:

@@ -23,7 +23,9 @@ def generate(
     seed: Annotated[int, typer.Option(min=0, help="Image i of a seed is always the same.")] = 0,
     out: Annotated[
         Path,
-        typer.Option(help="FILE.png (one grid), FILE.npz, FILE.gif, FILE.webp or FOLDER/ (one PNG each)."),
+        typer.Option(
+            help="FILE.png (one grid), .npz, .gif or .webp, which is replaced, or a new FOLDER/ of PNGs."
+        ),
     ] = Path("generated.png"),
     labels: Annotated[
         str | None,
@@ -31,7 +33,9 @@ def generate(
     ] = None,
     interpolate: Annotated[
         int | None,
-        typer.Option(min=1, max=240, help="Walk between images, K steps each; --out FILE.gif or .webp."),
+        typer.Option(
+            min=1, max=240, help="Walk through 8 images of one label, K steps each; --out FILE.gif or .webp."
+        ),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
 ) -> None:

@@ -78,7 +78,9 @@ def undertrained(chart: Chart) -> Finding | None:
     if not chart.examined:
         return None
     energy, frechet = chart.course("energy"), chart.of_cards("frechet")
-    figures = {"energy": energy[-1][1]} if energy else {}
+    figures = {"images": float(chart.images)}
+    if energy:
+        figures["energy"] = energy[-1][1]
     if frechet:
         figures["frechet"] = frechet[-1][1]
     if not warm(chart):

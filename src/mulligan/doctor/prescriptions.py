@@ -320,9 +320,11 @@ def _swinging(recipe: Recipe, _figures: dict[str, float]) -> Iterator[Advice]:
         yield from _rates(recipe, dict.fromkeys(SIDES, 1e-3 / fast), why, MESCHEDER)
 
 
-def _undertrained(recipe: Recipe, _figures: dict[str, float]) -> Iterator[Advice]:
-    more = 4 * recipe.budget.images
-    why = f"`mulligan resume` with `--images {more}` goes on where it ended"
+def _undertrained(recipe: Recipe, figures: dict[str, float]) -> Iterator[Advice]:
+    seen, budget = int(figures["images"]), recipe.budget.images
+    why = f"`mulligan resume` with `--images {4 * seen}` goes on where it ended"
+    if seen < budget:
+        why = f"`mulligan resume` goes on where it ended, to its budget of {budget:,} images"
     yield Advice("", why, "docs/recipes.md")
 
 

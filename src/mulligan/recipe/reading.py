@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from mulligan.errors import UserError, nearest
+from mulligan.recipe.base import Curve
 from mulligan.recipe.explain import explain, shown
 from mulligan.recipe.tables import Recipe
 
@@ -61,6 +62,8 @@ def overridden(table: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, 
         UserError: one is not of that form.
     """
     over: dict[str, Any] = {}
+    if isinstance(overrides, str):
+        raise UserError(f"overrides: expected a list of path.to.key=value, got the text {shown(overrides)}")
     for override in overrides:
         try:
             over = merge(over, _parse_override(override))
@@ -152,6 +155,9 @@ def _parse_override(override: str) -> dict[str, Any]:
 def differences(before: Recipe, now: Recipe) -> list[str]:
     """List the keys in which two recipes differ, as ``path.to.key was 1, is 2``; budgets apart."""
     old, new = (flatten(recipe.model_dump(exclude={"budget"})) for recipe in (before, now))
+    for one, other in ((old, new), (new, old)):
+        for key in [key for key in one if f"{key}.images" in other]:  # a number here, a schedule there
+            other[key] = {part: other.pop(f"{key}.{part}") for part in Curve.model_fields}
     return [
         f"{key} was {shown(old.get(key))}, is {shown(new.get(key))}"
         for key in {**old, **new}

@@ -1,0 +1,106 @@
+"""What newcomers tripped over: the tool says what is so, and what to do about it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import mulligan
+from mulligan import cli, doctor, recipe, runlog
+from mulligan.doctor.prescriptions import prescribe
+from mulligan.errors import UserError
+
+SMALL = ("generator.hidden=[8]", "discriminator.hidden=[8]", "samples.every=0", "card.every=0")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run whose time was up long before its log's next row was due."""
+    out = tmp_path_factory.mktemp("slips") / "run"
+    mulligan.train(
+        "mlp-relu", data="digits", out=out, minutes=0.02, overrides=(*SMALL, "checkpoint.every=1280")
+    )
+    return out
+
+
+def test_a_run_that_time_ended_says_how_far_it_came(run: Path) -> None:
+    seen = mulligan.load(run).about.images
+    rows = runlog.rows_so_far(run)
+    assert seen > 1280
+    assert rows[-1]["images"] == seen
+    assert "vitals" in rows[-1]
+
+
+def test_what_goes_on_to_the_budget_is_not_told_to_go_beyond_it() -> None:
+    chosen = recipe.read("mlp-relu")
+    budget = chosen.budget.images
+    (early,) = prescribe("undertrained", chosen, {"images": 1280.0})
+    assert early.why == f"`mulligan resume` goes on where it ended, to its budget of {budget:,} images"
+    (late,) = prescribe("undertrained", chosen, {"images": budget + 32.0})
+    assert f"`--images {4 * (budget + 32)}`" in late.why
+
+
+def test_compare_names_the_run_that_is_not_there(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["compare", str(run), str(tmp_path / "none")])
+    assert capsys.readouterr().err == f"mulligan: {tmp_path / 'none'}: no such run directory\n"
+
+
+def test_a_folder_of_runs_is_no_run(run: Path) -> None:
+    with pytest.raises(UserError, match=r"not a run directory: expected recipe\.toml in it$"):
+        doctor.examine(run.parent)
+
+
+def test_compare_says_what_it_wrote(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        cli.main(["compare", str(run), str(run), "--out", str(tmp_path / "both.html")])
+    assert f"{tmp_path / 'both.html'}: " in capsys.readouterr().out
+
+
+def test_a_number_that_became_a_schedule_is_one_difference() -> None:
+    curve = "penalty.r1={images=[0,1000],values=[1.0,0.1]}"
+    before, now = recipe.read("relativistic-r1r2"), recipe.read("relativistic-r1r2", [curve])
+    for old, new in ((before, now), (now, before)):
+        (said,) = recipe.differences(old, new)
+        assert said.startswith("penalty.r1 was ")
+        assert "None" not in said
+
+
+def test_a_damaged_checkpoint_names_the_one_before_it(run: Path, tmp_path: Path) -> None:
+    kept = sorted((run / "checkpoints").glob("0*.safetensors"))
+    folder = tmp_path / "run" / "checkpoints"
+    folder.mkdir(parents=True)
+    (folder / kept[0].name).write_bytes(kept[0].read_bytes())
+    (folder / kept[-1].name).write_bytes(kept[-1].read_bytes()[:100])
+    with pytest.raises(UserError, match=f"delete it to go on from {kept[0].name}$"):
+        mulligan.load(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"steps": "3"}, "steps: expected a whole number of at least 1, got '3'"),
+        ({"steps": 0}, "steps: expected a whole number of at least 1, got 0"),
+        ({"overrides": "ema.half_life=20"}, r"expected a list of path\.to\.key=value, got the text"),
+    ],
+)
+def test_wrong_arguments_of_train(changed: dict[str, Any], words: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=words):
+        mulligan.train("mlp-relu", data="digits", out=tmp_path / "run", **changed)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"n": 2.5}, "must be a whole number of at least 1, got 2.5"),
+        ({"n": 4, "labels": 3}, "labels: expected a list of classes, got 3"),
+        ({"n": 2, "labels": ["a", "b"]}, r"labels: expected 0\.\.9, got 'a'"),
+    ],
+)
+def test_wrong_arguments_of_sample(arguments: dict[str, Any], words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        mulligan.load("mnist").sample(**arguments)
