@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 import mulligan
-from mulligan import cli, doctor, recipe, runlog
+from mulligan import cli, data, doctor, recipe, runlog
 from mulligan.doctor.prescriptions import prescribe
 from mulligan.errors import UserError
 
@@ -104,3 +105,14 @@ def test_wrong_arguments_of_train(changed: dict[str, Any], words: str, tmp_path:
 def test_wrong_arguments_of_sample(arguments: dict[str, Any], words: str) -> None:
     with pytest.raises(UserError, match=words):
         mulligan.load("mnist").sample(**arguments)
+
+
+def test_pictures_of_other_kinds_are_counted(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png", "c.tiff", "d.TIF", "e.gif", ".hidden.gif", "notes.txt"):
+        kind = "PNG" if name.endswith("png") else None
+        (Image.new("L", (8, 8)).save(tmp_path / name, kind) if kind else (tmp_path / name).touch())
+    found = data.load(str(tmp_path), size=8)
+    assert len(found.images) == 2
+    assert (
+        found.note == "3 files were passed over (.gif, .tif, .tiff): .png, .jpg, .jpeg, .bmp, .webp are read"
+    )

@@ -19,6 +19,7 @@ from mulligan.data.resize import check_size, fit_square
 from mulligan.errors import UserError, first_line
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+OTHERS = (".avif", ".gif", ".heic", ".jp2", ".pgm", ".ppm", ".svg", ".tga", ".tif", ".tiff")  # not read
 MAX_PIXELS = 64_000_000
 IN_MEMORY = 256 << 20  # bytes of decoded images; a larger set is mapped from a file
 _FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
@@ -34,7 +35,8 @@ def read_folder(
     """Read the PNG, JPEG, BMP and WebP images of a folder, in the order of their names.
 
     If the images lie in sub-folders, one level down, these are the classes, in the order of
-    their names. Hidden files and files of other kinds are passed over. Each image is turned as
+    their names. Hidden files and files of other kinds are passed over; of pictures the set's
+    note says so. Each image is turned as
     its EXIF data says, laid on black where it is transparent, cut to its largest centred square
     and resized; of an animation the first frame is taken, and 16-bit grey becomes 8-bit. If
     every image is grey the set has one channel, else all have three (RGB). A set of more than
@@ -73,7 +75,8 @@ def read_folder(
                 images[i] = _decode(file, shape)
                 if progress:
                     progress(i + 1, len(files))
-    return Dataset(name or str(path), images, labels, class_names, known_sha256=sha256)
+    note = _passed_over({root, *(file.parent for file in files)})
+    return Dataset(name or str(path), images, labels, class_names, note, known_sha256=sha256)
 
 
 def _list(root: Path) -> tuple[list[Path], npt.NDArray[np.int64] | None, tuple[str, ...]]:
@@ -117,6 +120,17 @@ def _entries(folder: Path, root: Path) -> tuple[list[Path], list[Path]]:
             raise UserError(f"{entry.path}: a link that leads out of {root}, which is not followed")
         (folders if is_folder else images).append(Path(entry.path))
     return images, folders
+
+
+def _passed_over(folders: set[Path]) -> str:
+    """Say how many pictures of other kinds lie in some folders; empty if none."""
+    entries = [entry for folder in folders for entry in folder.iterdir() if entry.name[0] != "."]
+    endings = [entry.suffix.lower() for entry in entries]
+    kinds = sorted({ending for ending in endings if ending in OTHERS})
+    if not kinds:
+        return ""
+    count = sum(map(endings.count, kinds))
+    return f"{count:,} files were passed over ({', '.join(kinds)}): {', '.join(SUFFIXES)} are read"
 
 
 def _survey(files: list[Path], size: int | None) -> Shape:
