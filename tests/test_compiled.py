@@ -214,3 +214,17 @@ def test_rows_that_were_taken_twice_are_added_up() -> None:
     (expected,) = torch.autograd.grad((torch.nn.functional.embedding(rows, table) * weight).sum(), table)
     torch.testing.assert_close(thin.embedding_dense_backward(weight, rows, 5, -1, False), expected)
     assert thin.embedding_dense_backward(weight, rows, 5, 3, False) is NotImplemented
+
+
+def test_no_update_adds_rows_in_an_order_of_chance() -> None:
+    told = a_recipe(discriminator=DCGAN, generator=DCGAN, condition={"kind": "projection"})
+    run = state.begin(told, images())
+    seen: list[str] = []
+
+    def look(graph: torch.fx.GraphModule, _inputs: list[torch.Tensor]) -> Any:
+        seen.extend(str(node.target) for node in graph.graph.nodes)
+        return graph
+
+    run.compile(look)
+    assert "aten.embedding.default" in seen
+    assert not [name for name in seen if "embedding_dense_backward" in name or "index_put" in name]

@@ -162,7 +162,13 @@ def test_a_note_is_no_illness() -> None:
 
 
 FIGURES = {"real_low": 0.0, "real_high": 0.1, "g_update": 0.5, "d_update": 0.5, "g_dead": 0.9, "d_dead": 0.9}
-FIGURES |= {"g_saturated": 0.9, "d_saturated": 0.9, "batch_effect": 0.5, "d_batch_effect": 0.5}
+FIGURES |= {
+    "images": 1000.0,
+    "g_saturated": 0.9,
+    "d_saturated": 0.9,
+    "batch_effect": 0.5,
+    "d_batch_effect": 0.5,
+}
 EASY: dict[str, Callable[[recipes.Recipe], Any]] = {  # illnesses that a recipe without the organ cannot have
     "penalty-too-strong": lambda recipe: recipe.penalty.used,
     "penalty-too-weak": lambda recipe: recipe.penalty.used,

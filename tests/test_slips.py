@@ -39,6 +39,12 @@ def test_what_goes_on_to_the_budget_is_not_told_to_go_beyond_it() -> None:
     budget = chosen.budget.images
     (early,) = prescribe("undertrained", chosen, {"images": 1280.0})
     assert early.why == f"`mulligan resume` goes on where it ended, to its budget of {budget:,} images"
+    for unlike in (
+        "stop.kind=plateau",
+        f"budget.steps={budget // 64}",
+    ):  # where plain resume ends at once
+        (more,) = prescribe("undertrained", recipe.read("mlp-relu", [unlike]), {"images": 1280.0})
+        assert f"`--images {budget}`" in more.why
     (late,) = prescribe("undertrained", chosen, {"images": budget + 32.0})
     assert f"`--images {4 * (budget + 32)}`" in late.why
 
@@ -62,13 +68,12 @@ def test_compare_says_what_it_wrote(run: Path, tmp_path: Path, capsys: pytest.Ca
     assert f"{tmp_path / 'both.html'}: " in capsys.readouterr().out
 
 
-def test_a_number_that_became_a_schedule_is_one_difference() -> None:
+def test_a_number_that_became_a_schedule_is_not_called_none() -> None:
     curve = "penalty.r1={images=[0,1000],values=[1.0,0.1]}"
     before, now = recipe.read("relativistic-r1r2"), recipe.read("relativistic-r1r2", [curve])
-    for old, new in ((before, now), (now, before)):
-        (said,) = recipe.differences(old, new)
-        assert said.startswith("penalty.r1 was ")
-        assert "None" not in said
+    assert f"penalty.r1 was {before.penalty.r1}, is a schedule" in recipe.differences(before, now)
+    assert "penalty.r1.values was None, is [1.0, 0.1]" in recipe.differences(before, now)
+    assert f"penalty.r1 was a schedule, is {before.penalty.r1}" in recipe.differences(now, before)
 
 
 def test_a_damaged_checkpoint_names_the_one_before_it(run: Path, tmp_path: Path) -> None:
@@ -79,6 +84,10 @@ def test_a_damaged_checkpoint_names_the_one_before_it(run: Path, tmp_path: Path)
     (folder / kept[-1].name).write_bytes(kept[-1].read_bytes()[:100])
     with pytest.raises(UserError, match=f"delete it to go on from {kept[0].name}$"):
         mulligan.load(tmp_path / "run")
+    (folder / "000099999999.safetensors").write_bytes(kept[0].read_bytes())
+    with pytest.raises(UserError, match="cannot be read as a checkpoint") as refused:
+        mulligan.load(folder / kept[-1].name)
+    assert "delete" not in str(refused.value)  # what comes after it is whole
 
 
 @pytest.mark.parametrize(
@@ -113,6 +122,13 @@ def test_pictures_of_other_kinds_are_counted(tmp_path: Path) -> None:
         (Image.new("L", (8, 8)).save(tmp_path / name, kind) if kind else (tmp_path / name).touch())
     found = data.load(str(tmp_path), size=8)
     assert len(found.images) == 2
-    assert (
-        found.note == "3 files were passed over (.gif, .tif, .tiff): .png, .jpg, .jpeg, .bmp, .webp are read"
-    )
+    assert found.note.startswith("passed over 3 of other kinds (.gif, .tif, .tiff): .png, .jpg, ")
+
+
+def test_a_class_of_another_kind_is_missed(tmp_path: Path) -> None:
+    for name in ("cats/a.tif", "dogs/a.png"):
+        (tmp_path / name).parent.mkdir()
+        Image.new("L", (8, 8)).save(tmp_path / name, "PNG")
+    found = data.load(str(tmp_path), size=8)
+    assert found.class_names == ("dogs",)
+    assert found.note.startswith("passed over 1 of other kinds (.tif)")

@@ -6,7 +6,8 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -186,19 +187,25 @@ def read(path: Path, *, prefixes: tuple[str, ...] = ("",)) -> Checkpoint:
     """Read the tensors whose names begin with one of the prefixes.
 
     Raises:
-        UserError: not a checkpoint, cut short, or written by another version's schema; where a run has
-            an older one, it is named.
+        UserError: not a checkpoint, cut short, or written by another version's schema.
     """
+    with _damage(path), archive.opened(path, "a checkpoint") as file:
+        text = archive.header_text(file)
+    meta = _meta(path, text)
+    with _damage(path), archive.opened(path, "a checkpoint") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys() if name.startswith(prefixes)}  # noqa: SIM118
+    return Checkpoint(path, tensors, meta)
+
+
+@contextmanager
+def _damage(path: Path) -> Iterator[None]:
+    """Name the checkpoint before a run's last one, where that is damaged."""
     try:
-        with archive.opened(path, "a checkpoint") as file:
-            meta = _meta(path, archive.header_text(file))
-            tensors = {name: file.get_tensor(name) for name in file.keys() if name.startswith(prefixes)}  # noqa: SIM118
+        yield
     except UserError as error:
         of_run = history(path.parent.parent)
-        older = [other for other in of_run if other.name < path.name] if path in of_run else []
-        hint = f": delete it to go on from {older[-1].name}" if older else ""
+        hint = f": delete it to go on from {of_run[-2].name}" if path in of_run[1:][-1:] else ""
         raise UserError(f"{error}{hint}") from None
-    return Checkpoint(path, tensors, meta)
 
 
 def _meta(path: Path, text: str | None) -> Meta:

@@ -124,7 +124,7 @@ class Compiled:
             return [update.health, d.loss, g.loss, *(x for x in logits if x is not None)]
 
         # A processor's library is bad at thin products, a GPU's is not
-        table = thin.TABLE if scalars.device.type == "cpu" else {}
+        table = {**thin.STEADY, **(thin.TABLE if scalars.device.type == "cpu" else {})}
         with torch.autograd.set_multithreading_enabled(False):
             graph = make_fx(flat, table, tracing_mode="fake")(*inputs)
         self._compiled = compiler(graph, inputs)

@@ -171,7 +171,7 @@ def train(state: State, run: Path, observer: Observer) -> str:
                 observer.tick(meter.progress(state))
         # Leave the last state behind, judged like the others
         _end_if_not_finite(state, log, run, looked)
-        if checkups.every and reason == TIME_UP:  # the clock's moment is on no cadence
+        if checkups.every and reason == TIME_UP and not due(checkups, before, state.images):
             _examine(state, log, meter, observer)
         is_best = False
         judged = 0 < recipe.card.every <= state.images and reason != INTERRUPTED

@@ -103,5 +103,5 @@ def shipped(source: str | Path) -> Path | None:
 
 
 def _check_count(n: int) -> None:
-    if not isinstance(n, int) or n < 1:
+    if not hasattr(n, "__index__") or n < 1:
         raise UserError(f"the number of images must be a whole number of at least 1, got {n!r}")

@@ -83,5 +83,7 @@ TABLE: dict[Any, Callable[..., Any]] = {
     aten.addmm.default: addmm,
     aten._foreach_norm.Scalar: norms,
     aten.convolution_backward.default: convolution_backward,
+}
+STEADY: dict[Any, Callable[..., Any]] = {  # on every device: an order of additions that is always the same
     aten.embedding_dense_backward.default: embedding_dense_backward,
 }

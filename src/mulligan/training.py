@@ -307,9 +307,10 @@ def with_budget(
     Without ``cut_off`` the recipe's own minutes no longer count: they cut off an earlier session.
     """
     budget = recipe.budget.model_dump(exclude=set() if cut_off else {"minutes"})
-    if steps is not None and (not isinstance(steps, int) or steps < 1):
-        raise UserError(f"steps: expected a whole number of at least 1, got {steps!r}")
     if steps is not None:
+        if not hasattr(steps, "__index__") or steps < 1:
+            raise UserError(f"steps: expected a whole number of at least 1, got {steps!r}")
+        steps = int(steps)  # NumPy's too
         budget |= {"steps": steps, "images": steps * recipe.data.batch * recipe.step.d_steps}
     if images is not None:
         budget |= {"images": images} | ({} if steps is not None else {"steps": None})

@@ -75,7 +75,7 @@ def read_folder(
                 images[i] = _decode(file, shape)
                 if progress:
                     progress(i + 1, len(files))
-    note = _passed_over({root, *(file.parent for file in files)})
+    note = _passed_over(root, labels is not None)
     return Dataset(name or str(path), images, labels, class_names, note, known_sha256=sha256)
 
 
@@ -122,15 +122,16 @@ def _entries(folder: Path, root: Path) -> tuple[list[Path], list[Path]]:
     return images, folders
 
 
-def _passed_over(folders: set[Path]) -> str:
-    """Say how many pictures of other kinds lie in some folders; empty if none."""
-    entries = [entry for folder in folders for entry in folder.iterdir() if entry.name[0] != "."]
-    endings = [entry.suffix.lower() for entry in entries]
+def _passed_over(root: Path, in_classes: bool) -> str:
+    """Say how many pictures of other kinds lie where images are looked for; empty if none."""
+    pattern = "*/*" if in_classes else "*"
+    found = [path for path in root.glob(pattern) if path.name[0] != "." and path.parent.name[:1] != "."]
+    endings = [path.suffix.lower() for path in found]
     kinds = sorted({ending for ending in endings if ending in OTHERS})
     if not kinds:
         return ""
     count = sum(map(endings.count, kinds))
-    return f"{count:,} files were passed over ({', '.join(kinds)}): {', '.join(SUFFIXES)} are read"
+    return f"passed over {count:,} of other kinds ({', '.join(kinds)}): {', '.join(SUFFIXES)} are read"
 
 
 def _survey(files: list[Path], size: int | None) -> Shape:

@@ -322,8 +322,8 @@ def _swinging(recipe: Recipe, _figures: dict[str, float]) -> Iterator[Advice]:
 
 def _undertrained(recipe: Recipe, figures: dict[str, float]) -> Iterator[Advice]:
     seen, budget = int(figures["images"]), recipe.budget.images
-    why = f"`mulligan resume` with `--images {4 * seen}` goes on where it ended"
-    if seen < budget:
+    why = f"`mulligan resume` with `--images {max(4 * seen, budget)}` goes on where it ended"
+    if seen < budget and recipe.budget.steps is None and recipe.stop.kind == "none":
         why = f"`mulligan resume` goes on where it ended, to its budget of {budget:,} images"
     yield Advice("", why, "docs/recipes.md")
 

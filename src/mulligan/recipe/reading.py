@@ -11,7 +11,6 @@ from typing import Any
 from pydantic import ValidationError
 
 from mulligan.errors import UserError, nearest
-from mulligan.recipe.base import Curve
 from mulligan.recipe.explain import explain, shown
 from mulligan.recipe.tables import Recipe
 
@@ -155,11 +154,12 @@ def _parse_override(override: str) -> dict[str, Any]:
 def differences(before: Recipe, now: Recipe) -> list[str]:
     """List the keys in which two recipes differ, as ``path.to.key was 1, is 2``; budgets apart."""
     old, new = (flatten(recipe.model_dump(exclude={"budget"})) for recipe in (before, now))
-    for one, other in ((old, new), (new, old)):
-        for key in [key for key in one if f"{key}.images" in other]:  # a number here, a schedule there
-            other[key] = {part: other.pop(f"{key}.{part}") for part in Curve.model_fields}
+
+    def said(key: str, recipe: Mapping[str, Any]) -> str:
+        return "a schedule" if f"{key}.images" in recipe else shown(recipe.get(key))
+
     return [
-        f"{key} was {shown(old.get(key))}, is {shown(new.get(key))}"
+        f"{key} was {said(key, old)}, is {said(key, new)}"
         for key in {**old, **new}
         if old.get(key) != new.get(key)
     ]

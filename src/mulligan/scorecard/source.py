@@ -96,8 +96,12 @@ def as_shape(
         images = images[:, :1]
     if images.shape[1:] != shape:
         found, expected = ("×".join(map(str, s)) for s in (images.shape[1:], shape))
-        square = images.shape[1] == shape[0] and images.shape[2] == images.shape[3]
-        hint = f": `mulligan reference --size {images.shape[2]}` makes one for these" if square else ""
+        square = images.shape[1] == shape[0] and images.shape[2] == images.shape[3] <= 128
+        hint = (
+            f": `mulligan reference DATA --size {images.shape[2]} --out FOLDER` makes one for these"
+            if square
+            else ""
+        )
         raise UserError(
             f"{where}: its images are {found}, the reference's are {expected} "
             f"(channels × height × width){hint}"
