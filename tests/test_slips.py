@@ -58,7 +58,7 @@ def test_compare_names_the_run_that_is_not_there(
 
 
 def test_a_folder_of_runs_is_no_run(run: Path) -> None:
-    with pytest.raises(UserError, match=r"not a run directory: expected recipe\.toml in it$"):
+    with pytest.raises(UserError, match=r"expected a run directory, with recipe\.toml in it$"):
         doctor.examine(run.parent)
 
 

@@ -172,7 +172,7 @@ def train(state: State, run: Path, observer: Observer) -> str:
         # Leave the last state behind, judged like the others
         _end_if_not_finite(state, log, run, looked)
         if checkups.every and reason == TIME_UP and not due(checkups, before, state.images):
-            _examine(state, log, meter, observer)
+            _examine(state, log, meter, observer, cut_off=True)
         is_best = False
         judged = 0 < recipe.card.every <= state.images and reason != INTERRUPTED
         if judged and carded_at != state.images:
@@ -280,14 +280,18 @@ def _spread(recipe: Recipe, most: int, apart: int) -> Cadence:
     return Cadence(every=max(1, least, images // most), counts="from-zero", most=most)
 
 
-def _examine(state: State, log: RunLog, meter: Meter, observer: Observer) -> None:
-    """Log the run's vital signs; nothing that goes wrong with them may harm the run."""
+def _examine(state: State, log: RunLog, meter: Meter, observer: Observer, *, cut_off: bool = False) -> None:
+    """Log the run's vital signs; nothing that goes wrong with them may harm the run.
+
+    A row of a moment at which the clock ``cut_off`` the run says so, and goes when the run goes on.
+    """
     progress = meter.progress(state)
     try:
         signs = vitals.examine(state)
     except Exception as error:
         signs = {"failed": f"{type(error).__name__}: {first_line(error)}"}
     row = {"images": state.images, "step": state.steps, "vitals": signs, "time": _time(progress)}
+    row |= {"cut_off": True} if cut_off else {}
     log.write(row)
     observer.row(row, progress)
 

@@ -124,8 +124,11 @@ def lock(run: Path) -> Iterator[None]:
 
 
 def rewind(run: Path, images: int) -> None:
-    """Take back what a run wrote after its checkpoint at ``images``: rows, pictures, half-written files."""
-    kept = [row for row in rows_so_far(run) if row["images"] <= images]
+    """Take back what a run wrote after its checkpoint at ``images``: rows, pictures, half-written files.
+
+    With them goes the examination of a moment that was an end only because time was up.
+    """
+    kept = [row for row in rows_so_far(run) if row["images"] <= images and not row.get("cut_off")]
     write_atomically(run / LOG, "".join(json.dumps(row) + "\n" for row in kept).encode())
     for drawn_at, picture in [*pictures(run / SAMPLES), *pictures(run / FRAMES)]:
         if drawn_at > images:
@@ -143,7 +146,7 @@ def there(run: Path) -> Path:
     if not run.is_dir():
         raise UserError(f"{run}: no such run directory")
     if not (run / RECIPE).is_file():
-        raise UserError(f"{run}: not a run directory: expected {RECIPE} in it")
+        raise UserError(f"{run}: expected a run directory, with {RECIPE} in it")
     return run
 
 

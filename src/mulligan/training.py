@@ -309,7 +309,7 @@ def with_budget(
     budget = recipe.budget.model_dump(exclude=set() if cut_off else {"minutes"})
     if steps is not None:
         if not hasattr(steps, "__index__") or steps < 1:
-            raise UserError(f"steps: expected a whole number of at least 1, got {steps!r}")
+            raise UserError(f"budget.steps: expected a whole number of at least 1, got {steps!r}")
         steps = int(steps)  # NumPy's too
         budget |= {"steps": steps, "images": steps * recipe.data.batch * recipe.step.d_steps}
     if images is not None:
