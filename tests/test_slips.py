@@ -39,10 +39,8 @@ def test_what_goes_on_to_the_budget_is_not_told_to_go_beyond_it() -> None:
     budget = chosen.budget.images
     (early,) = prescribe("undertrained", chosen, {"images": 1280.0})
     assert early.why == f"`mulligan resume` goes on where it ended, to its budget of {budget:,} images"
-    for unlike in (
-        "stop.kind=plateau",
-        f"budget.steps={budget // 64}",
-    ):  # where plain resume ends at once
+    for unlike in ("stop.kind=plateau", f"budget.steps={budget // 64}"):
+        # A plain resume would end at once
         (more,) = prescribe("undertrained", recipe.read("mlp-relu", [unlike]), {"images": 1280.0})
         assert f"`--images {budget}`" in more.why
     (late,) = prescribe("undertrained", chosen, {"images": budget + 32.0})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -33,8 +33,10 @@ def write(path: Path, tensors: Mapping[str, Tensor], header: str) -> None:
 
 
 @contextmanager
-def opened(path: Path, what: str) -> Iterator[Any]:
+def opened(path: Path, what: str, instead: Callable[[], str] = str) -> Iterator[Any]:
     """Open a file for ``keys`` and ``get_tensor``; whatever is wrong with it, then or later, is one line.
+
+    The line ends with what ``instead`` says.
 
     Raises:
         UserError: it cannot be read as ``what``.
@@ -43,14 +45,16 @@ def opened(path: Path, what: str) -> Iterator[Any]:
         with path.open("rb") as start:
             size = int.from_bytes(start.read(8), "little")
         if size > MAX_HEADER:  # refused before anything parses it
-            raise UserError(f"{path}: cannot be read as {what}: it claims a header of {size:,} bytes")
+            raise UserError(
+                f"{path}: cannot be read as {what}: it claims a header of {size:,} bytes{instead()}"
+            )
         with safe_open(path, framework="pt") as file:
             yield file
     except UserError:
         raise
     except (OSError, SafetensorError, ValueError, RuntimeError, TypeError, KeyError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise UserError(f"{path}: cannot be read as {what}: {first_line(reason)}") from None
+        raise UserError(f"{path}: cannot be read as {what}: {first_line(reason)}{instead()}") from None
 
 
 def header_text(file: Any) -> str | None:

@@ -6,8 +6,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -189,23 +188,16 @@ def read(path: Path, *, prefixes: tuple[str, ...] = ("",)) -> Checkpoint:
     Raises:
         UserError: not a checkpoint, cut short, or written by another version's schema.
     """
-    with _damage(path), archive.opened(path, "a checkpoint") as file:
-        text = archive.header_text(file)
-    meta = _meta(path, text)
-    with _damage(path), archive.opened(path, "a checkpoint") as file:
+    with archive.opened(path, "a checkpoint", lambda: _instead(path)) as file:
+        meta = _meta(path, archive.header_text(file))
         tensors = {name: file.get_tensor(name) for name in file.keys() if name.startswith(prefixes)}  # noqa: SIM118
     return Checkpoint(path, tensors, meta)
 
 
-@contextmanager
-def _damage(path: Path) -> Iterator[None]:
-    """Name the checkpoint before a run's last one, where that is damaged."""
-    try:
-        yield
-    except UserError as error:
-        of_run = history(path.parent.parent)
-        hint = f": delete it to go on from {of_run[-2].name}" if path in of_run[1:][-1:] else ""
-        raise UserError(f"{error}{hint}") from None
+def _instead(path: Path) -> str:
+    """Name the checkpoint before a run's last one, in place of that if it is damaged."""
+    of_run = history(path.parent.parent)
+    return f": delete it to go on from {of_run[-2].name}" if path in of_run[1:][-1:] else ""
 
 
 def _meta(path: Path, text: str | None) -> Meta:

@@ -36,11 +36,11 @@ def read_folder(
 
     If the images lie in sub-folders, one level down, these are the classes, in the order of
     their names. Hidden files and files of other kinds are passed over; of pictures the set's
-    note says so. Each image is turned as
-    its EXIF data says, laid on black where it is transparent, cut to its largest centred square
-    and resized; of an animation the first frame is taken, and 16-bit grey becomes 8-bit. If
-    every image is grey the set has one channel, else all have three (RGB). A set of more than
-    256 MiB is decoded into a file in the user's cache directory, once, and mapped from there.
+    note says so. Each image is turned as its EXIF data says, laid on black where it is transparent,
+    cut to its largest centred square and resized; of an animation the first frame is taken, and
+    16-bit grey becomes 8-bit. If every image is grey the set has one channel, else all have
+    three (RGB). A set of more than 256 MiB is decoded into a file in the user's cache directory,
+    once, and mapped from there.
 
     Args:
         path: The folder. Links that lead out of it are refused.
@@ -60,7 +60,7 @@ def read_folder(
     if size is not None:
         check_size(size)
     root = Path(path)
-    files, labels, class_names = _list(root)
+    files, labels, class_names, others = _list(root)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's, over odd metadata and sizes; the latter are checked here
         cache = Cache(root, files, size)
@@ -75,15 +75,14 @@ def read_folder(
                 images[i] = _decode(file, shape)
                 if progress:
                     progress(i + 1, len(files))
-    note = _passed_over(root, labels is not None)
-    return Dataset(name or str(path), images, labels, class_names, note, known_sha256=sha256)
+    return Dataset(name or str(path), images, labels, class_names, _passed_over(others), known_sha256=sha256)
 
 
-def _list(root: Path) -> tuple[list[Path], npt.NDArray[np.int64] | None, tuple[str, ...]]:
-    """Return the image files and, where sub-folders hold them, labels and class names."""
-    top, folders = _entries(root, root)
-    classes = {folder.name: _entries(folder, root) for folder in folders}
-    classes = {name: found for name, found in classes.items() if any(found)}
+def _list(root: Path) -> tuple[list[Path], npt.NDArray[np.int64] | None, tuple[str, ...], list[Path]]:
+    """Return the image files and, where sub-folders hold them, labels and class names; and files not read."""
+    top, folders, others = _entries(root, root)
+    entries = {folder.name: _entries(folder, root) for folder in folders}
+    classes = {name: (images, deeper) for name, (images, deeper, _) in entries.items() if images or deeper}
     for name, (_, deeper) in classes.items():
         if deeper:
             raise UserError(
@@ -97,16 +96,18 @@ def _list(root: Path) -> tuple[list[Path], npt.NDArray[np.int64] | None, tuple[s
     if not top and not classes:
         raise UserError(f"{root}: no images in it; expected {', '.join(SUFFIXES)} files")
     if top:
-        return top, None, ()
+        return top, None, (), others
     files = [file for images, _ in classes.values() for file in images]
     labels = np.repeat(np.arange(len(classes)), [len(images) for images, _ in classes.values()])
-    return files, labels.astype(np.int64), tuple(classes)
+    others = [file for _, _, passed in entries.values() for file in passed]
+    return files, labels.astype(np.int64), tuple(classes), others
 
 
-def _entries(folder: Path, root: Path) -> tuple[list[Path], list[Path]]:
-    """Return the images and the folders directly in a folder, each sorted by name."""
+def _entries(folder: Path, root: Path) -> tuple[list[Path], list[Path], list[Path]]:
+    """Return the images, folders and pictures of other kinds directly in a folder, each sorted by name."""
     images: list[Path] = []
     folders: list[Path] = []
+    others: list[Path] = []
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError as error:
@@ -114,24 +115,24 @@ def _entries(folder: Path, root: Path) -> tuple[list[Path], list[Path]]:
     for entry in entries:
         is_folder = entry.is_dir()
         is_image = entry.name.lower().endswith(SUFFIXES) and entry.is_file()  # not a pipe of that name
-        if entry.name.startswith(".") or not (is_folder or is_image):
+        if entry.name.startswith("."):
+            continue
+        if not (is_folder or is_image):
+            if entry.name.lower().endswith(OTHERS):
+                others.append(Path(entry.path))
             continue
         if entry.is_symlink() and not Path(entry.path).resolve().is_relative_to(root.resolve()):
             raise UserError(f"{entry.path}: a link that leads out of {root}, which is not followed")
         (folders if is_folder else images).append(Path(entry.path))
-    return images, folders
+    return images, folders, others
 
 
-def _passed_over(root: Path, in_classes: bool) -> str:
-    """Say how many pictures of other kinds lie where images are looked for; empty if none."""
-    pattern = "*/*" if in_classes else "*"
-    found = [path for path in root.glob(pattern) if path.name[0] != "." and path.parent.name[:1] != "."]
-    endings = [path.suffix.lower() for path in found]
-    kinds = sorted({ending for ending in endings if ending in OTHERS})
-    if not kinds:
+def _passed_over(others: list[Path]) -> str:
+    """Say how many pictures of other kinds were found; empty if none."""
+    if not others:
         return ""
-    count = sum(map(endings.count, kinds))
-    return f"passed over {count:,} of other kinds ({', '.join(kinds)}): {', '.join(SUFFIXES)} are read"
+    kinds = ", ".join(sorted({path.suffix.lower() for path in others}))
+    return f"passed over {len(others):,} of other kinds ({kinds}): {', '.join(SUFFIXES)} are read"
 
 
 def _survey(files: list[Path], size: int | None) -> Shape:

@@ -147,10 +147,8 @@ def _flat_painter(chart: Chart) -> Finding | None:
         return None
     if not certain(chart) or dead(chart):
         return None
-    if (
-        chart.recipe.data.pixels != REACH[chart.recipe.generator.output]
-    ):  # the ends of one are not those of the other
-        return None
+    if chart.recipe.data.pixels != REACH[chart.recipe.generator.output]:
+        return None  # the ends of one are not those of the other
     reals, spread = dict(chart.course("real_edge")), dict(chart.course("diversity"))
     series = chart.course("fake_edge")
     ill = [
