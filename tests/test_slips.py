@@ -130,3 +130,17 @@ def test_a_class_of_another_kind_is_missed(tmp_path: Path) -> None:
     found = data.load(str(tmp_path), size=8)
     assert found.class_names == ("dogs",)
     assert found.note.startswith("passed over 1 of other kinds (.tif)")
+
+
+@pytest.mark.parametrize("command", ["generate", "resume", "report", "doctor", "evaluate"])
+def test_a_slip_in_a_path_names_what_lies_beside_it(
+    command: str, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        cli.main([command, str(run.with_name("runn"))])
+    assert f"(did you mean {str(run)!r}?)" in capsys.readouterr().err
+
+
+def test_a_slip_in_the_name_of_what_the_package_comes_with() -> None:
+    with pytest.raises(UserError, match=r"mnits: no such .* \(did you mean 'mnist'\?\)"):
+        mulligan.load("mnits")

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from mulligan import archive
 from mulligan.archive import MAX_HEADER, fault
-from mulligan.errors import UserError, first_line
+from mulligan.errors import UserError, first_line, similar
 from mulligan.hardware import Mode
 
 SCHEMA = 1
@@ -245,8 +245,12 @@ def history(run: Path) -> list[Path]:
     return sorted(path for path in (run / FOLDER).glob("*.safetensors") if numbered.fullmatch(path.name))
 
 
-def find(source: Path) -> Path:
+def find(source: Path, known: Iterable[str] = ()) -> Path:
     """Return the checkpoint that a source means: itself, or a run directory's latest.
+
+    Args:
+        source: A checkpoint or a run directory.
+        known: Names that would have meant something else, for the error.
 
     Raises:
         UserError: nothing is there.
@@ -256,7 +260,7 @@ def find(source: Path) -> Path:
     if source.name == Path(BEST).stem and source.with_name(BEST).is_file():
         return source.with_name(BEST)
     if not source.exists():
-        raise UserError(f"{source}: no such run directory or checkpoint")
+        raise UserError(f"{source}: no such run directory or checkpoint{similar(source, known)}")
     checkpoints = history(source)
     if not checkpoints:
         raise UserError(f"{source}: no checkpoint here: expected a run directory with {FOLDER}/*.safetensors")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 
 LONGEST = 200  # characters of another library's message
+BESIDE = 1_000  # names in a folder that are compared with one that is not there
 
 
 class UserError(ValueError):
@@ -51,3 +53,17 @@ def nearest(wrong: str, right: Iterable[str]) -> str:
     if close:
         return f" (did you mean {close[0]!r}?)"
     return f" (choose from {', '.join(choices)})" if choices else ""
+
+
+def similar(path: Path, known: Iterable[str] = ()) -> str:
+    """Return a suffix such as `` (did you mean 'runs/swift'?)`` for a path that is not there; else nothing.
+
+    Looked through are the path's folder and ``known``, names that need no file.
+    """
+    try:
+        beside = {entry.name: str(entry) for entry in islice(path.parent.iterdir(), BESIDE)}
+    except OSError:
+        beside = {}
+    beside.update((name, name) for name in known)
+    close = difflib.get_close_matches(path.name, beside, n=1)
+    return f" (did you mean {beside[close[0]]!r}?)" if close else ""

@@ -74,7 +74,7 @@ def load(source: str | Path, *, device: str = "cpu", group: Group | None = None)
     Raises:
         UserError: nothing is there, or what is there is no whole checkpoint of this version.
     """
-    path = shipped(source) or checkpoint.find(Path(source))
+    path = shipped(source) or checkpoint.find(Path(source), SHIPPED)
     saved = checkpoint.read(path, prefixes=("generator.", "sampler."))
     shape = saved.meta.data.image_shape
     recipe = recipes.from_dict(saved.meta.recipe, f"{path}: its recipe")

@@ -14,7 +14,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from mulligan.errors import UserError
+from mulligan.errors import UserError, similar
 from mulligan.files import try_lock, write_atomically, write_json
 from mulligan.recipe import Recipe
 
@@ -144,7 +144,7 @@ def there(run: Path) -> Path:
         UserError: there is no directory, or it is no run's.
     """
     if not run.is_dir():
-        raise UserError(f"{run}: no such run directory")
+        raise UserError(f"{run}: no such run directory{similar(run)}")
     if not (run / RECIPE).is_file():
         raise UserError(f"{run}: expected a run directory, with {RECIPE} in it")
     return run

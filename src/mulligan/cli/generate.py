@@ -9,7 +9,9 @@ import typer
 
 from mulligan.errors import UserError, printable
 
-Source = Annotated[Path, typer.Argument(help="A run directory or a checkpoint file.", show_default=False)]
+Source = Annotated[
+    Path, typer.Argument(help="A run directory, a checkpoint file, or mnist.", show_default=False)
+]
 
 
 def generate(

@@ -17,7 +17,7 @@ from mulligan.data.idx import read_idx_pair
 from mulligan.data.named import FILES, NAMED, fetch, find_file, folders, load_named, locate, verify
 from mulligan.data.npz import read_npz, write_npz
 from mulligan.data.resize import resize_images
-from mulligan.errors import UserError, nearest
+from mulligan.errors import UserError, nearest, similar
 
 __all__ = ["DATASETS", "Dataset", "fetch", "load", "locate", "read_digits", "verify", "write_npz"]
 
@@ -146,8 +146,9 @@ def _load_path(source: str, size: int | None, split: str, progress: Progress | N
         return Dataset(source, images, some_labels, () if some_labels is None else _numbered(some_labels))
     if path.exists():
         raise UserError(f"{source}: expected a folder or an .npz file")
-    known = nearest(source, ["auto", *DATASETS])
-    raise UserError(f"{source!r} is neither a set nor a path that exists{known}")
+    sets = ["auto", *DATASETS]
+    hint = similar(path, sets) or nearest(source, sets)
+    raise UserError(f"{source!r} is neither a set nor a path that exists{hint}")
 
 
 def _read_idx_folder(path: Path, split: str) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
