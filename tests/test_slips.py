@@ -9,9 +9,10 @@ import pytest
 from PIL import Image
 
 import mulligan
-from mulligan import cli, data, doctor, recipe, runlog
+from mulligan import data, doctor, recipe, runlog
 from mulligan.doctor.prescriptions import prescribe
 from mulligan.errors import UserError
+from support import command
 
 SMALL = ("generator.hidden=[8]", "discriminator.hidden=[8]", "samples.every=0", "card.every=0")
 
@@ -50,8 +51,7 @@ def test_what_goes_on_to_the_budget_is_not_told_to_go_beyond_it() -> None:
 def test_compare_names_the_run_that_is_not_there(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit, match="2"):
-        cli.main(["compare", str(run), str(tmp_path / "none")])
+    assert command("compare", run, tmp_path / "none") == 2
     assert capsys.readouterr().err == f"mulligan: {tmp_path / 'none'}: no such run directory\n"
 
 
@@ -61,8 +61,7 @@ def test_a_folder_of_runs_is_no_run(run: Path) -> None:
 
 
 def test_compare_says_what_it_wrote(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit, match="0"):
-        cli.main(["compare", str(run), str(run), "--out", str(tmp_path / "both.html")])
+    assert command("compare", run, run, "--out", tmp_path / "both.html") == 0
     assert f"{tmp_path / 'both.html'}: " in capsys.readouterr().out
 
 
@@ -114,6 +113,12 @@ def test_wrong_arguments_of_sample(arguments: dict[str, Any], words: str) -> Non
         mulligan.load("mnist").sample(**arguments)
 
 
+@pytest.mark.parametrize("size", ["28", 12.5, 0, 2000])
+def test_a_size_that_is_none(size: Any) -> None:
+    with pytest.raises(UserError, match=r"image size: expected 1\.\.1024 pixels, got "):
+        data.load("digits", size=size)
+
+
 def test_pictures_of_other_kinds_are_counted(tmp_path: Path) -> None:
     for name in ("a.png", "b.png", "c.tiff", "d.TIF", "e.gif", ".hidden.gif", "notes.txt"):
         kind = "PNG" if name.endswith("png") else None
@@ -132,12 +137,22 @@ def test_a_class_of_another_kind_is_missed(tmp_path: Path) -> None:
     assert found.note.startswith("passed over 1 of other kinds (.tif)")
 
 
-@pytest.mark.parametrize("command", ["generate", "resume", "report", "doctor", "evaluate"])
+def test_a_resumed_run_says_how_long_is_left(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "run"
+    mulligan.train("mlp-relu", data="digits", out=out, images=256, overrides=SMALL)
+    assert command("resume", out) == 0
+    spent = capsys.readouterr().out
+    assert "budget was spent before" in spent
+    assert "speed:" not in spent
+    assert command("resume", out, "--images", 512) == 0
+    assert " to go\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("tool", ["generate", "resume", "report", "doctor", "evaluate"])
 def test_a_slip_in_a_path_names_what_lies_beside_it(
-    command: str, run: Path, capsys: pytest.CaptureFixture[str]
+    tool: str, run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit):
-        cli.main([command, str(run.with_name("runn"))])
+    assert command(tool, run.with_name("runn")) == 2
     assert f"(did you mean {str(run)!r}?)" in capsys.readouterr().err
 
 

@@ -38,9 +38,10 @@ def describe(state: State, note: str, forecast: Forecast | None = None) -> str:
         f"budget:  {budget}, in batches of {recipe.data.batch}",
         f"device:  {state.device}, {state.mode}, seed {state.seed}",
     ]
-    if forecast:
+    if forecast and forecast.seconds > 0:  # else it is resumed and its budget is spent
         rate, time = forecast.images_per_second, duration(forecast.seconds)
-        lines.append(f"speed:   about {rate:,.0f} images/s, {time} in all")
+        lines.append(f"speed:   about {rate:,.0f} images/s, {time} {'to go' if state.images else 'in all'}")
+    if forecast:
         lines += [f"note:    {forecast.note}"] if forecast.note else []
     return "\n".join(map(printable, ([f"note:    {note}"] if note else []) + lines))
 

@@ -12,9 +12,9 @@ MAX_SIZE = 1024
 
 
 def check_size(size: int) -> None:
-    """Raise UserError unless `size`, in pixels, is 1..1024."""
-    if not 1 <= size <= MAX_SIZE:
-        raise UserError(f"image size: expected 1..{MAX_SIZE} pixels, got {size}")
+    """Raise UserError unless `size`, in pixels, is a whole number in 1..1024."""
+    if not hasattr(size, "__index__") or not 1 <= size <= MAX_SIZE:
+        raise UserError(f"image size: expected 1..{MAX_SIZE} pixels, got {size!r}")
 
 
 def fit_square(image: Image.Image, size: int) -> Image.Image:
