@@ -12,7 +12,8 @@ from mulligan.recipe import Recipe
 
 UNITS = {
     "batch": "images", "holdout": "images", "images": "images", "every": "images", "half_life": "images",
-    "steps": "updates", "d_steps": "updates", "min_steps": "updates", "minutes": "minutes",
+    "smallest": "images", "steps": "updates", "d_steps": "updates", "min_steps": "updates",
+    "minutes": "minutes",
     "data.size": "pixels", "hidden": "units", "dense": "units", "width": "feature maps",
     "max_width": "feature maps", "channels": "feature maps", "pack": "images", "keep": "checkpoints",
     "most": "moments", "augment.noise": "pixel values", "pixels": "pixel values", "latent.size": "numbers",

@@ -42,7 +42,7 @@ def test_images_that_look_alike_are_one_part() -> None:
     noise = np.random.default_rng(0)
     grey = noise.integers(4, size=400)
     images = (40 + 60 * grey)[:, None, None, None] + noise.integers(-9, 10, (400, 3, 21, 19))
-    found, parts = divide(images.astype(np.uint8), None, 0, 8)
+    found, parts = divide(images.astype(np.uint8), None, 0, 8, 50)
     pairs = Counter(zip(grey.tolist(), found.tolist(), strict=True))
     assert len(parts) == 1
     assert sum(parts[0]) == 400
@@ -54,29 +54,37 @@ def test_points_are_divided_too() -> None:
     noise = np.random.default_rng(0)
     side = noise.integers(2, size=200)
     points = (side[:, None] * 4 - 2 + 0.1 * noise.standard_normal((200, 2))).astype(np.float32)
-    found, _ = divide(points[:, :, None, None], None, 0, 2)
+    found, _ = divide(points[:, :, None, None], None, 0, 2, 50)
     assert (found == side).all() or (found == 1 - side).all()
 
 
-@given(n=st.integers(1, 300), classes=st.integers(1, 4), parts=st.integers(0, 9), seed=st.integers(0, 99))
-def test_every_image_has_a_part_of_its_own_class(n: int, classes: int, parts: int, seed: int) -> None:
+@given(
+    n=st.integers(1, 300),
+    classes=st.integers(1, 4),
+    parts=st.integers(0, 9),
+    smallest=st.integers(1, 60),
+    seed=st.integers(0, 99),
+)
+def test_every_image_has_a_part_of_its_own_class(
+    n: int, classes: int, parts: int, smallest: int, seed: int
+) -> None:
     noise = np.random.default_rng(seed)
     images = noise.integers(0, 256, (n, 1, 8, 8), np.uint8)
     labels = noise.integers(classes, size=n)
-    found, sizes = divide(images, labels, classes, parts)
+    found, sizes = divide(images, labels, classes, parts, smallest)
     assert len(sizes) == classes
     class_of = np.repeat(np.arange(classes), [len(size) for size in sizes])
     assert (class_of[found] == labels).all()
     assert (np.bincount(found, minlength=len(class_of)) == np.concatenate(sizes)).all()
     for k, size in enumerate(sizes):
         assert len(size) <= max(1, parts)
-        assert len(size) <= max(1, (labels == k).sum() // 50)
+        assert len(size) <= max(1, (labels == k).sum() // smallest)
 
 
 def test_parts_are_the_same_everywhere_and_always(digits: Dataset) -> None:
     """Checkpoints number them. Sums are exact, so that their order, a matter of threads, is none."""
-    found, _ = divide(digits.images, None, 0, 20)
-    mirrored, _ = divide(digits.images[:, :, ::-1, ::-1], None, 0, 20)
+    found, _ = divide(digits.images, None, 0, 20, 50)
+    mirrored, _ = divide(digits.images[:, :, ::-1, ::-1], None, 0, 20, 50)
     assert (found == mirrored).all()
     assert len(set(found.tolist())) == 20
     assert hashlib.sha256(found.tobytes()).hexdigest().startswith(DIGITS_IN_20)

@@ -113,6 +113,16 @@ def test_wrong_arguments_of_sample(arguments: dict[str, Any], words: str) -> Non
         mulligan.load("mnist").sample(**arguments)
 
 
+def test_small_groups_learnt_by_heart_are_made_larger() -> None:
+    finer = ["condition.smallest=10"]
+    (first,) = prescribe("memorising", recipe.read("swift", finer), {})
+    assert first.set.startswith("augment.policy=")
+    (then,) = prescribe("memorising", recipe.read("swift", [*finer, first.set]), {})
+    assert then.set == "condition.smallest=50"
+    (last,) = prescribe("memorising", recipe.read("swift", [first.set]), {})
+    assert last.set == ""
+
+
 @pytest.mark.parametrize("size", ["28", 12.5, 0, 2000])
 def test_a_size_that_is_none(size: Any) -> None:
     with pytest.raises(UserError, match=r"image size: expected 1\.\.1024 pixels, got "):

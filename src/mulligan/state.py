@@ -286,7 +286,7 @@ def _conditions(recipe: Recipe, dataset: Dataset, held_out: int) -> tuple[Labels
     if table.kind == "none":
         return None, ()
     labels = dataset.labels[held_out:] if dataset.labels is not None and table.labels else None
-    return divide(dataset.images[held_out:], labels, dataset.classes, table.clusters)
+    return divide(dataset.images[held_out:], labels, dataset.classes, table.clusters, table.smallest)
 
 
 def _check_parts(recipe: Recipe, n: int, world: int) -> None:

@@ -15,7 +15,6 @@ Parts = tuple[tuple[int, ...], ...]
 
 SIDE = 16  # pixels a side that images are looked at
 POINTS = 65_535  # into so many steps the range of points is divided
-FEWEST = 50  # images to a part on average, or parts are too small to be learned
 FITTED = 20_000  # images of a class that centres are fitted to
 ROUNDS = 20
 PIXELS = 1 << 23  # read at a time, so that a set that is mapped from a file stays there
@@ -25,7 +24,9 @@ Images = npt.NDArray[np.generic]
 Rows = npt.NDArray[np.uint16]  # whole numbers, ``[N, D]``
 
 
-def divide(images: Images, labels: Labels | None, classes: int, parts: int) -> tuple[Labels, Parts]:
+def divide(
+    images: Images, labels: Labels | None, classes: int, parts: int, smallest: int
+) -> tuple[Labels, Parts]:
     """Divide every class, or all images where there are no labels, into parts of images that look alike.
 
     Lloyd's k-means on images brought down to at most 16×16 pixels. All of it is whole numbers, so that
@@ -35,8 +36,8 @@ def divide(images: Images, labels: Labels | None, classes: int, parts: int) -> t
         images: uint8 ``[N, C, H, W]``; of points in a plane, float32.
         labels: int64 ``[N]``, or None.
         classes: K, of which some may have no image here.
-        parts: Into how many a class is divided at most; into fewer where they would have under 50 images,
-            on average.
+        parts: Into how many a class is divided at most.
+        smallest: Images that a part has on average, or the class is divided into fewer.
 
     Returns:
         For each image its part, int64 ``[N]``, the parts of class 0 first; and for each class (for the
@@ -48,7 +49,7 @@ def divide(images: Images, labels: Labels | None, classes: int, parts: int) -> t
     begun = 0
     for k in range(classes if labels is not None else 1):
         members = np.arange(len(images)) if labels is None else np.flatnonzero(labels == k)
-        into = min(parts, len(members) // FEWEST)
+        into = min(parts, len(members) // smallest)
         assigned = _k_means(images, look, members, into, k) if into > 1 else np.zeros_like(members)
         counts = np.bincount(assigned, minlength=1)
         found[members] = begun + assigned

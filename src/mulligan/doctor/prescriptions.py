@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from mulligan.doctor.diagnosis import Advice, Kind
-from mulligan.recipe import REACH, Adam, Curve, Recipe
+from mulligan.recipe import REACH, Adam, Conditioning, Curve, Recipe
 
 GOODFELLOW = "Goodfellow et al. 2014, arXiv 1406.2661, section 3"
 MESCHEDER = "Mescheder et al. 2018, arXiv 1801.04406"
@@ -303,6 +303,10 @@ def _memorising(recipe: Recipe, _figures: dict[str, float]) -> Iterator[Advice]:
     if not recipe.augment.policy and recipe.generator.output != "linear":
         why = "D never sees the same image twice; more images are better still"
         yield Advice('augment.policy=["translation", "cutout"]', why, DIFFAUGMENT)
+    elif recipe.condition.clusters and recipe.condition.smallest < (usual := Conditioning().smallest):
+        yield Advice(
+            f"condition.smallest={usual}", "a group of so few images is learnt by heart", "docs/recipes.md"
+        )
     else:
         yield Advice("", "more training images; nothing else teaches what is not there", DIFFAUGMENT)
 

@@ -35,6 +35,8 @@ class Conditioning(Table):
     """Whether they are told the data's labels."""
     clusters: Annotated[int, Field(ge=0, le=1000)] = 0
     """k-means parts of each class, or without labels of the whole set, that they are told of."""
+    smallest: Annotated[int, Field(ge=1)] = 50
+    """Images in such a part, on average, or fewer parts are made: a handful is soon learnt by heart."""
 
     @model_validator(mode="after")
     def _check(self) -> Conditioning:
