@@ -325,7 +325,9 @@ TABLE: dict[str, Bad] = {
         train(*DIGITS, "--out", "there"), ("--out there: is not empty",), {"there/mine.txt": b"mine"}
     ),
     "a directory that is a file": Bad(
-        train(*DIGITS, "--out", "there"), ("cannot write a run to there",), {"there": b"mine"}
+        train(*DIGITS, "--out", "there"),
+        ("--out there: is a file: name a new directory",),
+        {"there": b"mine"},
     ),
     "a directory below a file": Bad(
         train(*DIGITS, "--out", "there/run"), ("cannot write a run to there/run",), {"there": b"mine"}
@@ -340,7 +342,9 @@ TABLE: dict[str, Bad] = {
     "a run that is not there": Bad(("resume", "nowhere"), ("nowhere: no such run directory",)),
     "a directory without a run": Bad(("resume", "x"), ("x: no checkpoint here",), {"x/notes.txt": b"x"}),
     "no labels at all": Bad(("generate", "RUN", "--labels", ""), ("--labels", "2,0,2,6")),
-    "labels that are no numbers": Bad(("generate", "RUN", "--labels", "two"), ("--labels two", "2,0,2,6")),
+    "labels that are no numbers": Bad(
+        ("generate", "RUN", "--labels", "two"), ("labels: there is no class 'two'",)
+    ),
     "a label that is out of range": Bad(
         ("generate", "RUN", "--labels", "3"), ("labels: expected 0..2, got 3",)
     ),

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
 import mulligan
-from mulligan import data, doctor, recipe, runlog
+from mulligan import data, doctor, recipe, runlog, training
 from mulligan.doctor.prescriptions import prescribe
 from mulligan.errors import UserError
 from support import command
@@ -103,9 +104,9 @@ def test_wrong_arguments_of_train(changed: dict[str, Any], words: str, tmp_path:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"n": 2.5}, "must be a whole number of at least 1, got 2.5"),
+        ({"n": 2.5}, "n: expected a whole number of at least 1, got 2.5"),
         ({"n": 4, "labels": 3}, "labels: expected a list of classes, got 3"),
-        ({"n": 2, "labels": ["a", "b"]}, r"labels: expected 0\.\.9, got 'a'"),
+        ({"n": 2, "labels": ["a", "b"]}, r"labels: there is no class 'a' \(choose from 0, "),
     ],
 )
 def test_wrong_arguments_of_sample(arguments: dict[str, Any], words: str) -> None:
@@ -169,3 +170,167 @@ def test_a_slip_in_a_path_names_what_lies_beside_it(
 def test_a_slip_in_the_name_of_what_the_package_comes_with() -> None:
     with pytest.raises(UserError, match=r"mnits: no such .* \(did you mean 'mnist'\?\)"):
         mulligan.load("mnits")
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"seed": 1.5}, "--seed: expected a whole number from 0 to "),
+        ({"seed": None}, "--seed: expected a whole number from 0 to "),
+        ({"images": 0}, "images: expected a whole number of at least 1, got 0"),
+        (
+            {"data": np.zeros((4, 1, 8, 8), np.uint8)},
+            r"data: expected .*, got ndarray: .*Dataset takes arrays",
+        ),
+        ({"device": None}, "--device None is not known"),
+        ({"precision": None}, "--precision None is not known"),
+    ],
+)
+def test_values_of_the_wrong_kind_leave_nothing_behind(
+    changed: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=words):
+        mulligan.train("mlp-relu", **{"data": "digits", "out": tmp_path / "run", **changed})
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_is_taken_for_its_directory_and_numpys_numbers_for_numbers(tmp_path: Path) -> None:
+    images = data.load("digits").images[:200]
+    made = mulligan.train(
+        "mlp-relu",
+        data=data.Dataset("mine", images),
+        size=8,
+        images=np.int64(256),  # type: ignore[arg-type]  # as a loop over np.arange gives
+        seed=np.int64(1),  # type: ignore[arg-type]
+        out=tmp_path / "run",
+        overrides=SMALL,
+    )
+    assert mulligan.load(made).sample(np.int64(2)).shape == (2, 1, 8, 8)  # type: ignore[arg-type]
+    assert doctor.examine(made).verdicts == doctor.examine(made.directory).verdicts
+    assert mulligan.report(made) == made.report
+    again = mulligan.resume(made, images=512, data=data.Dataset("mine", images))
+    assert again.images == 512
+    with pytest.raises(UserError, match="run: expected a path, got int"):
+        mulligan.resume(3)  # type: ignore[arg-type]
+
+
+def test_an_out_that_is_taken_is_refused_before_anything_is_read(run: Path) -> None:
+    with pytest.raises(UserError, match=r"--out .*: is not empty"):
+        mulligan.train("mlp-relu", data="nowhere", out=run)
+    assert command("train", "mlp-relu", "--data", "nowhere", "--out", run) == 2
+
+
+def test_classes_are_asked_for_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for i, name in enumerate(("cat", "dog", "owl")):
+        (tmp_path / "my" / name).mkdir(parents=True)
+        for k in range(12):
+            Image.new("L", (8, 8), 20 * k + i).save(tmp_path / "my" / name / f"{k}.png")
+    out = tmp_path / "run"
+    small = (*SMALL, "data.batch=8", "condition.kind=concat")
+    mulligan.train("mlp-relu", data=str(tmp_path / "my"), size=8, images=16, out=out, overrides=small)
+    model = mulligan.load(out)
+    assert (model.sample(2, labels=["owl", "cat"]) == model.sample(2, labels=[2, 0])).all()
+    assert command("generate", out, "--labels", "dog,2", "--out", tmp_path / "x.npz") == 0
+    assert np.load(tmp_path / "x.npz")["labels"].tolist() == [1, 2]
+    assert command("info", out) == 0
+    assert "classes:     0 cat, 1 dog, 2 owl\n" in capsys.readouterr().out
+    assert command("generate", out, "--labels", "dgo", "--out", tmp_path / "x.png") == 2
+    assert "there is no class 'dgo' (did you mean 'dog'?)" in capsys.readouterr().err
+
+
+def test_folders_named_by_numbers_are_in_their_order(tmp_path: Path) -> None:
+    for name in ("10", "2", "1"):
+        (tmp_path / name).mkdir()
+        Image.new("L", (8, 8)).save(tmp_path / name / "a.png")
+    assert data.load(str(tmp_path), size=8).class_names == ("1", "2", "10")
+
+
+def test_next_steps_are_ones_that_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "a run"
+    assert command("train", "mlp-relu", "--data", "digits", "--images", 256, "--out", out) == 0
+    said = capsys.readouterr().out
+    assert "judge it:  mulligan reference digits --out reference\n" in said
+    assert f"           mulligan evaluate '{out}' --reference reference\n" in said
+    points = tmp_path / "points"
+    assert command("train", "points", "--data", "ring-8", "--images", 64, "--out", points) == 0
+    assert f"more:      mulligan generate {points} -n 64 --out points.npz\n" in capsys.readouterr().out
+
+
+def test_points_from_a_file_are_points(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ring, file = data.load("ring-8"), tmp_path / "ring.npz"
+    data.write_npz(file, ring.images[:2500], None)
+    assert command("evaluate", file, "--reference", "ring-8") == 0
+    assert "modes found                       8.00" in capsys.readouterr().out
+    assert command("reference", file, "--out", tmp_path / "ref") == 2
+    assert "points in a plane: they are judged by --reference ring-8" in capsys.readouterr().err
+    data.write_npz(file, np.full((2500, 2, 1, 1), np.nan, np.float32), None)
+    assert command("evaluate", file, "--reference", "ring-8") == 2
+    assert "expected finite coordinates" in capsys.readouterr().err
+
+
+def test_classes_without_images_are_said_and_not_drawn(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (40, 1, 8, 8), np.uint8)
+    mine = data.Dataset("mine", images, np.repeat([1, 3], 20))
+    over = (*SMALL, "data.batch=8", "condition.kind=concat")
+    assert training.prepare("mlp-relu", data=mine, overrides=over).note == (
+        "2 of 4 classes have no image and cannot be asked for: 0, 2."
+    )
+    model = mulligan.train("mlp-relu", data=mine, images=16, out=tmp_path / "run", overrides=over).model()
+    labels = model.sampler.labels(5)
+    assert labels is not None
+    assert labels.tolist() == [1, 3, 1, 3, 1]
+    with pytest.raises(UserError, match="no image of class 2 was trained on"):
+        model.sample(1, labels=[2])
+
+
+def test_an_average_may_begin_with_a_second_shot(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = min(int(path.stem) for path in (run / "checkpoints").glob("0*.safetensors") if int(path.stem))
+    again = mulligan.retry(
+        run,
+        from_images=first,
+        images=10 * first,
+        overrides=("ema.half_life=2000",),
+        data="digits",
+        out=tmp_path / "a",
+    )
+    came = runlog.parent(again.directory)
+    assert came is not None
+    assert came.images == first
+    assert (
+        command("retry", run, "--from", first, "--set", "generator.hidden=[9]", "--out", tmp_path / "b") == 0
+    )
+    assert (
+        f"images of {run}, for the weights of {first:012d}.safetensors do not fit" in capsys.readouterr().out
+    )
+
+
+@pytest.mark.parametrize(
+    ("recipe_", "words"),
+    [
+        ("mine", "(did you mean 'mine.toml'?)"),
+        ("my", ": images go to --data my"),
+        ("./my", ": images go to --data my"),
+        ("lab.npz", ": images go to --data lab.npz"),
+    ],
+)
+def test_a_recipe_that_is_none(
+    recipe_: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my").mkdir()
+    (tmp_path / "mine.toml").write_text('extends = "swift"')
+    with pytest.raises(UserError) as caught:
+        recipe.read(recipe_)
+    assert str(caught.value).endswith(words)
+
+
+def test_where_nothing_can_be_written_is_said_first(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    for tool, option in (("doctor", "--json"), ("evaluate", "--json")):
+        assert command(tool, run, option, tmp_path / "file" / "x.json") == 2
+        assert f"{tmp_path}/file/x.json: cannot be written: " in capsys.readouterr().err
+    assert command("doctor", run, "--json", tmp_path / "new" / "x.json") == 0

@@ -104,7 +104,10 @@ def known_classes(recipe: Recipe, classes: int) -> int:
     if recipe.condition.kind == "none":
         return 0
     if classes == 0:
-        raise UserError(f"condition.kind {recipe.condition.kind!r} needs labels, and this data has none")
+        raise UserError(
+            f"condition.kind {recipe.condition.kind!r} needs labels, and this data has none: "
+            "sort the images into class folders, or use a recipe without, such as swift"
+        )
     return classes
 
 

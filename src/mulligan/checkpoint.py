@@ -245,6 +245,11 @@ def history(run: Path) -> list[Path]:
     return sorted(path for path in (run / FOLDER).glob("*.safetensors") if numbered.fullmatch(path.name))
 
 
+def is_best(source: Path) -> bool:
+    """Is this a run's best checkpoint, named without its ending?"""
+    return source.name == Path(BEST).stem and source.with_name(BEST).is_file()
+
+
 def find(source: Path, known: Iterable[str] = ()) -> Path:
     """Return the checkpoint that a source means: itself, or a run directory's latest.
 
@@ -257,7 +262,7 @@ def find(source: Path, known: Iterable[str] = ()) -> Path:
     """
     if source.is_file():
         return source
-    if source.name == Path(BEST).stem and source.with_name(BEST).is_file():
+    if is_best(source):
         return source.with_name(BEST)
     if not source.exists():
         raise UserError(f"{source}: no such run directory or checkpoint{similar(source, known)}")

@@ -66,10 +66,20 @@ class Conditions:
         classes = f"{self.classes:,} classes"
         return f"{classes}, in {groups}" if self.total > self.classes else classes
 
+    @property
+    def note(self) -> str:
+        """Say which classes have no images; empty where all have."""
+        empty = [k for k, sizes in enumerate(self.parts) if not sum(sizes)]
+        if not empty:
+            return ""
+        listed = ", ".join(map(str, empty[:10])) + (", …" if len(empty) > 10 else "")
+        return f"{len(empty)} of {len(self.parts)} classes have no image and cannot be asked for: {listed}."
+
     def labels(self, n: int, labels: Sequence[int] | None = None) -> Labels | None:
         """Return the classes of images 0..n-1, int64 ``[n]``; None where there are none to choose from.
 
-        Without ``labels`` image i is of class i mod K; a single label is for all.
+        Without ``labels`` image i is of class i mod K, of those that the data has images of; a single
+        label is for all.
 
         Raises:
             UserError: labels for a generator that knows of none, too few or many, or out of range.
@@ -79,17 +89,19 @@ class Conditions:
                 why = "condition.labels false" if self.parts else "condition.kind 'none'"
                 raise UserError(f"labels: this generator was trained without any ({why})")
             return None
+        present = np.flatnonzero([sum(sizes) for sizes in self.parts])
         if labels is None:
-            return np.arange(n) % self.classes
-        if not hasattr(labels, "__len__"):
-            raise UserError(f"labels: expected a list of classes, got {labels!r}")
+            return present[np.arange(n) % len(present)]
         if len(labels) not in (1, n):
             raise UserError(f"labels: expected one for all or one for each of {n} images, got {len(labels)}")
         known = range(self.classes)
         wrong = [label for label in labels if label not in known]
         if wrong:
             raise UserError(f"labels: expected 0..{self.classes - 1}, got {wrong[0]!r}")
-        return np.resize(np.array(labels, np.int64), n)
+        asked = np.resize(np.array(labels, np.int64), n)
+        if unseen := set(asked.tolist()).difference(present.tolist()):
+            raise UserError(f"labels: no image of class {min(unseen)} was trained on")
+        return asked
 
     def told(self, labels: Labels | None, n: int, rng: torch.Generator) -> Tensor | None:
         """Draw for n images of those classes what the generator is told, int64 ``[n]``.

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import operator
+import os
 from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
+from typing import Any
+
+Place = str | os.PathLike[str]  # as callers may say where something is
 
 LONGEST = 200  # characters of another library's message
 BESIDE = 1_000  # names in a folder that are compared with one that is not there
@@ -67,3 +72,31 @@ def similar(path: Path, known: Iterable[str] = ()) -> str:
     beside.update((name, name) for name in known)
     close = difflib.get_close_matches(path.name, beside, n=1)
     return f" (did you mean {beside[close[0]]!r}?)" if close else ""
+
+
+def whole(value: Any, what: str, least: int, most: int | None = None) -> int:
+    """Return a caller's whole number, NumPy's too.
+
+    Raises:
+        UserError: it is none, or out of range.
+    """
+    try:
+        found = operator.index(value)
+    except TypeError:
+        found = least - 1
+    if found < least or (most is not None and found > most):
+        span = f"of at least {least}" if most is None else f"from {least} to {most}"
+        raise UserError(f"{what}: expected a whole number {span}, got {value!r}")
+    return found
+
+
+def place(value: Any, what: str) -> Path:
+    """Return the path that a caller named, or that of what knows its own, such as a ``Run``.
+
+    Raises:
+        UserError: it is neither.
+    """
+    try:
+        return Path(value)
+    except TypeError:
+        raise UserError(f"{what}: expected a path, got {type(value).__name__}") from None

@@ -20,7 +20,7 @@ def write(
     *,
     n: int = 64,
     seed: int = 0,
-    labels: Sequence[int] | None = None,
+    labels: Sequence[int | str] | None = None,
     interpolate: int | None = None,
     device: str = "auto",
 ) -> str:
@@ -46,13 +46,14 @@ def write(
     model = load(source, device=device, group=group)
     if model.makes_points and suffix != ".npz":
         raise UserError(f"--out {out}: this model draws points in a plane, not images: use FILE.npz")
-    model.sampler.labels(n if interpolate is None else 1, labels)  # refused before anything is drawn
+    asked = model.numbered(labels)
+    model.sampler.labels(n if interpolate is None else 1, asked)  # refused before anything is drawn
     if group and group.rank > 0:
-        for _ in model.chunks(n, seed, labels) if interpolate is None else ():
+        for _ in model.chunks(n, seed, asked) if interpolate is None else ():
             pass  # the leader has got them
         return ""
     try:
-        return _write(model, out, suffix, n, seed, labels, interpolate)
+        return _write(model, out, suffix, n, seed, asked, interpolate)
     except OSError as error:
         raise UserError(f"--out {out}: cannot be written: {error.strerror or error}") from None
 

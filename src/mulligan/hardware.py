@@ -64,7 +64,7 @@ def device(name: str) -> torch.device:
         UserError: an unknown name, or a device that this machine or this build of torch lacks.
     """
     if name not in DEVICES:
-        raise UserError(f"--device {name} is not known{nearest(name, DEVICES)}")
+        raise UserError(f"--device {name} is not known{nearest(str(name), DEVICES)}")
     has = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
         name = next(kind for kind, there in has.items() if there)

@@ -13,7 +13,7 @@ from mulligan import recipe as recipes
 from mulligan.checkpoint import Meta
 from mulligan.conditions import Conditions
 from mulligan.distributed import Group
-from mulligan.errors import UserError, first_line
+from mulligan.errors import Place, UserError, first_line, nearest, place, whole
 from mulligan.recipe import Recipe
 from mulligan.sampler import Images, Sampler
 
@@ -43,30 +43,41 @@ class Model:
         """Does it draw points in a plane, float32 ``[n, 2, 1, 1]``, rather than images?"""
         return self.recipe.generator.output == "linear"
 
-    def sample(self, n: int, seed: int = 0, labels: Sequence[int] | None = None) -> Images:
+    def sample(self, n: int, seed: int = 0, labels: Sequence[int | str] | None = None) -> Images:
         """Draw images 0..n-1 of a seed: uint8 ``[n, C, H, W]``; image i does not depend on n.
 
-        A conditional generator takes ``labels``, one for all or one for each; without them image i
-        is of class i mod K.
+        A conditional generator takes ``labels``, numbers or names of classes, one for all or one for
+        each; without them image i is of class i mod K.
 
         Raises:
             UserError: n is below 1, or the labels do not fit.
         """
-        _check_count(n)
-        return self.sampler.sample(n, seed, labels)
+        return self.sampler.sample(whole(n, "n", 1), seed, self.numbered(labels))
 
-    def chunks(self, n: int, seed: int = 0, labels: Sequence[int] | None = None) -> Iterator[Images]:
+    def chunks(self, n: int, seed: int = 0, labels: Sequence[int | str] | None = None) -> Iterator[Images]:
         """Draw the same images in pieces of bounded size."""
-        _check_count(n)
-        return self.sampler.chunks(n, seed, labels)
+        return self.sampler.chunks(whole(n, "n", 1), seed, self.numbered(labels))
 
-    def interpolate(self, between: int, seed: int = 0, label: int = 0) -> Images:
+    def interpolate(self, between: int, seed: int = 0, label: int | str = 0) -> Images:
         """Walk through eight images and back, ``between`` steps each: uint8 ``[8·between, C, H, W]``."""
-        _check_count(between)
-        return self.sampler.interpolate(between, seed, label)
+        (number,) = self.numbered([label]) or [0]
+        return self.sampler.interpolate(whole(between, "between", 1), seed, number)
+
+    def numbered(self, labels: Sequence[int | str] | None) -> list[int] | None:
+        """Return labels as numbers: the name of a class stands for its place, other text for a number.
+
+        Raises:
+            UserError: there is no class of that name.
+        """
+        if labels is None:
+            return None
+        if not hasattr(labels, "__len__"):
+            raise UserError(f"labels: expected a list of classes, got {labels!r}")
+        names = self.about.data.class_names
+        return [_number(label, names) for label in ([labels] if isinstance(labels, str) else labels)]
 
 
-def load(source: str | Path, *, device: str = "cpu", group: Group | None = None) -> Model:
+def load(source: Place, *, device: str = "cpu", group: Group | None = None) -> Model:
     """Load the generator of a run directory's latest checkpoint, of one checkpoint file, or of the package.
 
     The processes of a ``group`` draw images together, on its devices.
@@ -74,7 +85,8 @@ def load(source: str | Path, *, device: str = "cpu", group: Group | None = None)
     Raises:
         UserError: nothing is there, or what is there is no whole checkpoint of this version.
     """
-    path = shipped(source) or checkpoint.find(Path(source), SHIPPED)
+    where = place(source, "source")
+    path = shipped(where) or checkpoint.find(where, SHIPPED)
     saved = checkpoint.read(path, prefixes=("generator.", "sampler."))
     shape = saved.meta.data.image_shape
     recipe = recipes.from_dict(saved.meta.recipe, f"{path}: its recipe")
@@ -102,6 +114,11 @@ def shipped(source: str | Path) -> Path | None:
     return SHIPPED.get(str(source)) if not Path(source).exists() else None
 
 
-def _check_count(n: int) -> None:
-    if not hasattr(n, "__index__") or n < 1:
-        raise UserError(f"the number of images must be a whole number of at least 1, got {n!r}")
+def _number(label: int | str, names: Sequence[str]) -> int:
+    if not isinstance(label, str):
+        return label
+    if label in names:
+        return names.index(label)
+    if label.isdecimal():
+        return int(label)
+    raise UserError(f"labels: there is no class {label!r}{nearest(label, names)}")

@@ -10,7 +10,7 @@ from mulligan import checkpoint, distributed, runlog
 from mulligan import recipe as recipes
 from mulligan.checkpoint import AboutData, Checkpoint
 from mulligan.data.dataset import Dataset
-from mulligan.errors import UserError
+from mulligan.errors import Place, UserError, place
 from mulligan.files import write_atomically
 from mulligan.loop import Progress
 from mulligan.recipe import Recipe
@@ -19,7 +19,7 @@ from mulligan.watching import Callback, Console
 
 
 def resume(
-    run: str | Path,
+    run: Place,
     *,
     images: int | None = None,
     minutes: float | None = None,
@@ -52,7 +52,7 @@ def resume(
         UserError: there is nothing to go on from, or something has changed.
         RunError: the run could not go on; its last checkpoint is whole.
     """
-    directory = Path(run)
+    directory = place(run, "run")
     if checkpoint.find(directory) == directory:
         raise UserError(f"{directory}: resume takes the run directory, not one of its checkpoints")
     with runlog.lock(directory) if distributed.leads() else nullcontext():

@@ -11,7 +11,7 @@ from mulligan import checkpoint, doctor, runlog
 from mulligan import recipe as recipes
 from mulligan.checkpoint import Checkpoint
 from mulligan.data.dataset import Dataset
-from mulligan.errors import RunError, UserError
+from mulligan.errors import Place, RunError, UserError, place, whole
 from mulligan.loop import PAUSES, Progress
 from mulligan.resuming import changed_data, plan_again
 from mulligan.training import Plan, Run, execute, tuned, with_budget
@@ -21,7 +21,7 @@ STRUCTURAL = ("objective.kind", "generator.", "discriminator.", "latent.", "cond
 
 
 def retry(
-    run: str | Path,
+    run: Place,
     *,
     from_images: int | None = None,
     overrides: tuple[str, ...] = (),
@@ -62,9 +62,11 @@ def retry(
         UserError: there is nothing to go back to, nothing changes, or the change cannot be.
         RunError: the run could not go on; its last checkpoint is whole.
     """
-    directory = Path(run)
+    directory = place(run, "run")
     if checkpoint.find(directory) == directory:
         raise UserError(f"{directory}: retry takes the run directory, not one of its checkpoints")
+    if out is not None:
+        runlog.check_unused(Path(out))
     ill = doctor.examine(directory).worst
     overrides = overrides or (ill.changes if ill else ())
     if not overrides:
@@ -81,12 +83,13 @@ def retry(
     if ill and from_images is None:  # what another game has learnt is no good beginning for this one
         afresh = afresh or any(change.startswith(STRUCTURAL) for change in changes)
     begin = partial(plan_again, directory, saved, now, data, device)
-    plan, where = _rewound(begin, saved, directory, afresh)
+    plan, where, why = _rewound(begin, saved, directory, afresh)
     if plan.state.images >= now.budget.images:
         raise UserError(
             f"{directory}: {where:,} images were seen there, the budget is {now.budget.images:,}: --images N"
         )
-    plan = replace(plan, note=f"A second shot from {where:,} images of {directory}: {'; '.join(changes)}.")
+    begun = f"A second shot from {where:,} images of {directory}{why and f', for {why}'}"
+    plan = replace(plan, note=f"{begun}: {'; '.join(changes)}.")
     as_before = None if precision or not where else saved.meta.mode
     plan = tuned(plan, precision or saved.meta.mode.precision, mode=as_before)
     return execute(
@@ -99,7 +102,7 @@ def retry(
 
 
 def second_shots(
-    run: str | Path,
+    run: Place,
     most: int = 1,
     *,
     data: str | Path | Dataset | None = None,
@@ -127,8 +130,8 @@ def second_shots(
         RunError: the last shot could not go on.
     """
     made: list[Run] = []
-    directory = Path(run)
-    for shot in range(most):
+    directory = place(run, "run")
+    for shot in range(most := whole(most, "most", 0)):
         ill, last = doctor.examine(directory).worst, shot == most - 1
         if ill is None or not ill.changes:
             break
@@ -169,17 +172,19 @@ def _chosen(run: Path, images: int | None, onset: int | None) -> tuple[Path, boo
     raise UserError(f"--from {images}: the first checkpoint of {run} is at {int(history[0].stem):,} images")
 
 
-def _rewound(begin: Callable[[], Plan], saved: Checkpoint, run: Path, afresh: bool) -> tuple[Plan, int]:
-    """Return a plan at the checkpoint's moment, and its images; at the start where its weights do not fit."""
+def _rewound(begin: Callable[[], Plan], saved: Checkpoint, run: Path, afresh: bool) -> tuple[Plan, int, str]:
+    """Return a plan at the checkpoint's moment and its images; or at the start, and why it must be."""
     plan = begin()
     before, now = saved.meta.data, plan.state.about_data
     if before.sha256 != now.sha256:
         raise UserError(f"{run}: {changed_data(before, now)}: a second shot is at the same")
-    if afresh or before.parts != now.parts:
-        return plan, 0
+    if afresh:
+        return plan, 0, ""
+    if before.parts != now.parts:
+        return plan, 0, "its networks were told of other groups"
     try:
         plan.state.restore(saved)
     except UserError:
-        return begin(), 0
+        return begin(), 0, f"the weights of {saved.path.name} do not fit the changed recipe"
     plan.state.stopped = plan.state.scores = None  # the new run's own
-    return plan, plan.state.images
+    return plan, plan.state.images, ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -14,7 +15,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from mulligan.errors import UserError, similar
+from mulligan.errors import Place, UserError, place, similar
 from mulligan.files import try_lock, write_atomically, write_json
 from mulligan.recipe import Recipe
 
@@ -48,11 +49,8 @@ def create(out: Path | None, recipe: Recipe, runs: Path = Path("runs")) -> Path:
     """
     try:
         if out is not None:
+            check_unused(out)
             out.mkdir(parents=True, exist_ok=True)
-            if any(out.iterdir()):
-                raise UserError(
-                    f"--out {out}: is not empty, and a run never overwrites: name a new directory"
-                )
             return out
         runs.mkdir(parents=True, exist_ok=True)
         stem = f"{date.today().isoformat()}-{recipe.name}-"
@@ -88,12 +86,31 @@ def check_unused(out: Path) -> None:
     """Refuse a run directory that already holds something.
 
     Raises:
-        UserError: it does, or it is no directory.
+        UserError: it does, it is no directory, or it cannot be looked into.
     """
-    if out.is_dir() and any(out.iterdir()):
-        raise UserError(f"--out {out}: is not empty, and a run never overwrites: name a new directory")
-    if out.exists() and not out.is_dir():
-        raise UserError(f"--out {out}: is a file: name a new directory")
+    try:
+        if out.is_dir() and any(out.iterdir()):
+            raise UserError(f"--out {out}: is not empty, and a run never overwrites: name a new directory")
+        if out.exists() and not out.is_dir():
+            raise UserError(f"--out {out}: is a file: name a new directory")
+    except OSError as error:
+        raise UserError(f"cannot write a run to {out}: {error.strerror}") from None
+
+
+def check_writable(path: Path) -> None:
+    """Make the folder that a file will be written to, before anything that takes its time.
+
+    Raises:
+        UserError: it cannot be made or written to, or the file is a folder.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not os.access(path.parent, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror}") from None
 
 
 def describe(run: Path, recipe: Recipe, environment: Row) -> None:
@@ -137,17 +154,18 @@ def rewind(run: Path, images: int) -> None:
         half.unlink()
 
 
-def there(run: Path) -> Path:
+def there(run: Place) -> Path:
     """Return a run directory.
 
     Raises:
         UserError: there is no directory, or it is no run's.
     """
-    if not run.is_dir():
-        raise UserError(f"{run}: no such run directory{similar(run)}")
-    if not (run / RECIPE).is_file():
-        raise UserError(f"{run}: expected a run directory, with {RECIPE} in it")
-    return run
+    directory = place(run, "run")
+    if not directory.is_dir():
+        raise UserError(f"{directory}: no such run directory{similar(directory)}")
+    if not (directory / RECIPE).is_file():
+        raise UserError(f"{directory}: expected a run directory, with {RECIPE} in it")
+    return directory
 
 
 def pictures(folder: Path) -> list[tuple[int, Path]]:

@@ -212,7 +212,9 @@ class State:
             self.stream.restore(saved.part("stream"))
             self.probe.restore(saved.part("probe"))
             if self.ema:
-                checkpoint.unpack_network(self.ema.generator, saved.part("ema"))
+                without = not saved.meta.recipe.get("ema", {}).get("half_life")  # a second shot turned it on
+                average = saved.part("generator" if without else "ema")
+                checkpoint.unpack_network(self.ema.generator, average)
             if self.compiled:
                 self.compiled.bind()
         except (RuntimeError, ValueError, KeyError, TypeError) as error:

@@ -18,7 +18,7 @@ from mulligan import data as data_room
 from mulligan import recipe as recipes
 from mulligan.calibration import Forecast
 from mulligan.data.dataset import Dataset
-from mulligan.errors import RunError, UserError, nearest
+from mulligan.errors import RunError, UserError, nearest, whole
 from mulligan.hardware import Mode
 from mulligan.loop import INTERRUPTED, PAUSES, Progress
 from mulligan.model import Model, load
@@ -76,6 +76,10 @@ class Run:
     interrupted: bool
     report: Path | None = None
 
+    def __fspath__(self) -> str:
+        """Return the directory, so that a run can be handed to whatever takes one."""
+        return str(self.directory)
+
     def model(self) -> Model:
         """Load the generator of the last checkpoint."""
         return load(self.directory)
@@ -106,24 +110,27 @@ def prepare(
         UserError: anything that would keep the run from starting.
     """
     where = hardware.device(device)
-    if not 0 <= seed <= MAX_SEED:
-        raise UserError(f"--seed {seed}: expected a whole number from 0 to {MAX_SEED}")
+    seed = whole(seed, "--seed", 0, MAX_SEED)
     if isinstance(recipe, Recipe):
         resolved = recipes.from_dict(recipes.overridden(recipe.model_dump(exclude_none=True), overrides))
     else:
         resolved = recipes.read(recipe, overrides)
     resolved = with_budget(resolved, images, steps, minutes)
-    dataset = (
-        data
-        if isinstance(data, Dataset)
-        else data_room.load(str(data), size=size, default_size=resolved.data.size, progress=on_data)
-    )
-    source = None if isinstance(data, Dataset) else _source(str(data), dataset.name)
+    if isinstance(data, Dataset):
+        dataset, source = data_room.resized(data, size), None
+    else:
+        if not isinstance(data, str | Path):
+            raise UserError(
+                f"data: expected a path, a set's name or a Dataset, got {type(data).__name__}: "
+                "mulligan.data.Dataset takes arrays"
+            )
+        dataset = data_room.load(str(data), size=size, default_size=resolved.data.size, progress=on_data)
+        source = _source(str(data), dataset.name)
     group = distributed.join(where)
     where = group.device if group else where
     begun = state.begin(resolved, dataset, source=source, size=size, seed=seed, device=where, group=group)
     checkpoint.header_of(begun.meta())  # what could not be saved is refused before anything is written
-    return Plan(begun, where, dataset, dataset.note)
+    return Plan(begun, where, dataset, " ".join(filter(None, (dataset.note, begun.conditions.note))))
 
 
 def tuned(plan: Plan, precision: str = "auto", *, mode: Mode | None = None) -> Plan:
@@ -139,7 +146,7 @@ def tuned(plan: Plan, precision: str = "auto", *, mode: Mode | None = None) -> P
     """
     if precision not in ("auto", *hardware.PRECISIONS):
         raise UserError(
-            f"--precision {precision} is not known{nearest(precision, ['auto', *hardware.PRECISIONS])}"
+            f"--precision {precision} is not known{nearest(str(precision), ['auto', *hardware.PRECISIONS])}"
         )
     kept: hardware.Precision | None = next((p for p in hardware.PRECISIONS if p == precision), None)
     if plan.state.group:  # not timed: all processes must compute alike
@@ -189,6 +196,8 @@ def train(
         UserError: the input cannot be used; nothing was written.
         RunError: the run could not go on; its last checkpoint is whole.
     """
+    if out is not None:
+        runlog.check_unused(Path(out))  # before anything that takes its time
     ready = prepare(
         recipe,
         data=data,
@@ -308,12 +317,12 @@ def with_budget(
     """
     budget = recipe.budget.model_dump(exclude=set() if cut_off else {"minutes"})
     if steps is not None:
-        if not hasattr(steps, "__index__") or steps < 1:
-            raise UserError(f"budget.steps: expected a whole number of at least 1, got {steps!r}")
-        steps = int(steps)  # NumPy's too
+        steps = whole(steps, "budget.steps", 1)
         budget |= {"steps": steps, "images": steps * recipe.data.batch * recipe.step.d_steps}
     if images is not None:
-        budget |= {"images": images} | ({} if steps is not None else {"steps": None})
+        budget |= {"images": whole(images, "budget.images", 1)} | (
+            {} if steps is not None else {"steps": None}
+        )
     if minutes is not None:
         budget |= {"minutes": minutes}
     return recipes.from_dict({**recipe.model_dump(), "budget": budget}, recipe.name)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 Minutes = Annotated[
     str | None, typer.Option(help="Budget in minutes of training; 1,5 scores each run after 1 and after 5.")
 ]
+TrialMinutes = Annotated[str | None, typer.Option(help="Budget of a trial in minutes of training.")]
 Images = Annotated[int | None, typer.Option(min=1, help="Budget: real images shown to D.")]
 Data = Annotated[str, typer.Option(help="As in train.")]
 Set = Annotated[
@@ -125,7 +126,7 @@ def sweep(
     out: Annotated[Path, typer.Option(help="Directory; several processes may work on one.")],
     trials: Annotated[int, typer.Option(min=1, max=100_000, help="Trials in all.")] = 20,
     images: Images = None,
-    minutes: Minutes = None,
+    minutes: TrialMinutes = None,
     data: Data = "auto",
     seed: Annotated[int, typer.Option(min=0, help="Of every run, and of the proposals.")] = 0,
     set_: Set = None,

@@ -26,7 +26,10 @@ def doctor(
     from mulligan import doctor as room
     from mulligan.errors import printable
     from mulligan.files import write_atomically
+    from mulligan.runlog import check_writable
 
+    if json and json != Path("-"):
+        check_writable(json)
     diagnosis = room.examine(run)
     written = dumps(diagnosis.as_dict(), indent=2, ensure_ascii=False) + "\n"
     if json == Path("-"):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -52,14 +54,20 @@ def evaluate(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
 ) -> None:
     """Judge images against real ones: a scorecard with error bars and floors."""
-    from mulligan import distributed, scorecard
+    from mulligan import distributed, model, scorecard
     from mulligan.files import write_json
+    from mulligan.runlog import check_writable
 
     if neighbours is not None and neighbours.suffix.lower() != ".png":
         raise UserError(f"--neighbours {neighbours}: expected FILE.png")
+    for path in (json_, neighbours):
+        if path is not None and str(path) != "-":
+            check_writable(path)
     if not distributed.leads():
         scorecard.assist(source, reference=reference, n=n, seed=seed, device=device)
         return
+    if path := model.shipped(source):
+        print(f"note: {source} is the set here; the generator in the package is {path}", file=sys.stderr)
     card = scorecard.evaluate(source, reference=reference, n=n, seed=seed, device=device, thorough=not quick)
     if inception:
         weights = None if inception_weights is None else str(inception_weights)
@@ -70,7 +78,6 @@ def evaluate(
         print("\n".join(card.lines()))
     try:
         if json_ is not None and str(json_) != "-":
-            json_.parent.mkdir(parents=True, exist_ok=True)
             write_json(json_, card.to_json())
         if neighbours is not None:
             from mulligan import pictures
@@ -122,4 +129,4 @@ def reference(
     except OSError as error:
         raise UserError(f"--out {out}: cannot be written: {error.strerror}") from None
     if not quiet:
-        print(f"use it:    mulligan evaluate SOURCE --reference {out}")
+        print(f"use it:    mulligan evaluate SOURCE --reference {shlex.quote(str(out))}")

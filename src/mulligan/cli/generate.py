@@ -31,7 +31,7 @@ def generate(
     ] = Path("generated.png"),
     labels: Annotated[
         str | None,
-        typer.Option(help="Classes for a conditional model: 2,0,2,6, one for each image, or one for all."),
+        typer.Option(help="Classes for a conditional model, by number or name: 2,0,2,6, or one for all."),
     ] = None,
     interpolate: Annotated[
         int | None,
@@ -54,11 +54,11 @@ def generate(
         print(written)
 
 
-def _parse_labels(text: str) -> list[int]:
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
-        raise UserError(f"--labels {text}: expected whole numbers between commas, such as 2,0,2,6") from None
+def _parse_labels(text: str) -> list[str]:
+    labels = [part.strip() for part in text.split(",")]
+    if not all(labels):
+        raise UserError(f"--labels {text}: expected classes between commas, such as 2,0,2,6")
+    return labels
 
 
 def info(source: Source) -> None:
@@ -84,5 +84,8 @@ def info(source: Source) -> None:
     if loaded.sampler.conditions.parts:
         asked = "; --labels asks for one" if loaded.sampler.conditions.classes else ""
         lines["told of"] = f"{loaded.sampler.conditions}{asked}"
+        if asked and data.class_names != tuple(map(str, range(len(data.class_names)))):
+            named = ", ".join(f"{i} {name}" for i, name in enumerate(data.class_names[:20]))
+            lines["classes"] = named + (", …" if len(data.class_names) > 20 else "")
     for name, value in lines.items():
         print(f"{name + ':':<12} {printable(value)}")

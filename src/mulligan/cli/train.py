@@ -65,6 +65,8 @@ def train(
         left = None if minutes is None else max(minutes - resuming.minutes_spent(begun), 1e-6)
         again = resuming.resume(begun, minutes=left, device=device, consoles=_consoles(quiet, tensorboard))
         return _report(again, quiet)
+    if out is not None:
+        check_unused(out)  # before anything that takes its time
     if second_shots and distributed.join(hardware.device(device)):
         raise UserError("--second-shots: not under torchrun: `mulligan retry` takes one afterwards")
     overrides = (*(set_ or ()), *(['stop={kind="none"}'] if no_stop else ()))
@@ -81,8 +83,6 @@ def train(
             overrides=overrides,
             on_data=on_data,
         )
-    if dry_run and out is not None:
-        check_unused(out)
     with timing(quiet):
         plan = training.tuned(plan, precision)
     if dry_run:
@@ -247,16 +247,35 @@ def _report(run: Run, quiet: bool) -> int:
         if run.report:
             print(f"report:    {run.report}")
     if run.interrupted:
-        print(f"go on:     mulligan resume {shlex.quote(str(run.directory))}")
+        go_on = f"go on:     mulligan resume {shlex.quote(str(run.directory))}"
+        print(go_on, file=sys.stderr if quiet else sys.stdout)
         return 130
     if not quiet:
         more = shlex.quote(str(run.directory))
         if run.reason in PAUSES:
             print(f"go on:     mulligan resume {more}")
-        print(f"more:      mulligan generate {more} -n 64 --out digits.png")
-        print(f"judge it:  mulligan evaluate {more}")
+        for line in _next_steps(run):
+            print(line)
         _tell_verdicts(run.directory)
     return 0
+
+
+def _next_steps(run: Run) -> list[str]:
+    """Return what to do with a run now, in commands that suit what it was trained on."""
+    from mulligan import scorecard
+    from mulligan.errors import UserError
+
+    model, where = run.model(), shlex.quote(str(run.directory))
+    about, file = model.about.data, "points.npz" if model.makes_points else "images.png"
+    steps = [f"more:      mulligan generate {where} -n 64 --out {file}"]
+    try:
+        scorecard.suited(about.name, about.sha256, about.image_shape)
+        return [*steps, f"judge it:  mulligan evaluate {where}"]
+    except UserError:
+        if model.makes_points:  # of the caller's own, which nothing judges
+            return steps
+        made = f"{scorecard.making(about.name, about.image_shape)} --out reference"
+        return [*steps, f"judge it:  {made}", f"           mulligan evaluate {where} --reference reference"]
 
 
 def _tell_verdicts(run: Path) -> None:

@@ -19,7 +19,7 @@ from mulligan.data.npz import read_npz, write_npz
 from mulligan.data.resize import resize_images
 from mulligan.errors import UserError, nearest, similar
 
-__all__ = ["DATASETS", "Dataset", "fetch", "load", "locate", "read_digits", "verify", "write_npz"]
+__all__ = ["DATASETS", "Dataset", "fetch", "load", "locate", "read_digits", "resized", "verify", "write_npz"]
 
 DATASETS: dict[str, str] = {name: known.description for name, known in NAMED.items()} | {
     "mnist-synth": "28×28 digits, 10 classes; drawn by the generator in the package, looks like mnist",
@@ -75,10 +75,8 @@ def load(
         data = read_digits(size or default_size or USUAL_SIZE)
     elif source in _POINTS:
         _only_train(source, split)
-        if size is not None:
-            raise UserError(f"{source} is made of points in a plane, which have no size")
         points, labels = _POINTS[source]()
-        return Dataset(source, points, labels, _numbered(labels))  # type: ignore[arg-type]  # floats, not pixels
+        data = Dataset(source, points, labels, _numbered(labels))  # type: ignore[arg-type]  # floats, not pixels
     elif source == "stacked-mnist":
         digits = _load_named("mnist", split, fetch_missing, progress)
         assert digits.labels is not None
@@ -86,9 +84,22 @@ def load(
         data = Dataset(source, images, labels, tuple(f"{i:03d}" for i in range(1000)))
     else:
         data = _load_path(source, size or default_size, split, progress)
-    if size is None or data.image_shape[1:] == (size, size):
-        return data
-    return replace(data, images=resize_images(data.images, size))
+    return resized(data, size)
+
+
+def resized(dataset: Dataset, size: int | None) -> Dataset:
+    """Bring a set's images to size × size pixels; with None it is returned as it is.
+
+    Raises:
+        UserError: the size is out of range, or these are points.
+    """
+    if size is None:
+        return dataset
+    if dataset.images.dtype != np.uint8:
+        raise UserError(f"{dataset.name} is made of points in a plane, which have no size")
+    if dataset.image_shape[1:] == (size, size):
+        return dataset
+    return replace(dataset, images=resize_images(dataset.images, size))
 
 
 def _load_named(

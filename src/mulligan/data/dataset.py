@@ -11,6 +11,8 @@ import numpy.typing as npt
 
 from mulligan.errors import UserError
 
+POINT = (2, 1, 1)  # shape of a point in a plane, which takes an image's place
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -44,7 +46,7 @@ class Dataset:
             raise UserError(
                 f"{self.name}: expected images uint8 [N, C, H, W], got {images.dtype} {list(images.shape)}"
             )
-        if images.dtype == np.float32 and images.shape[1:] != (2, 1, 1):
+        if images.dtype == np.float32 and images.shape[1:] != POINT:
             raise UserError(f"{self.name}: expected uint8 0..255, got float32: multiply by 255 and cast")
         object.__setattr__(self, "images", np.ascontiguousarray(images))
         if known_sha256 is not None:

@@ -19,6 +19,7 @@ from mulligan.data.resize import check_size, fit_square
 from mulligan.errors import UserError, first_line
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+READ = ", ".join(SUFFIXES)
 OTHERS = (".avif", ".gif", ".heic", ".jp2", ".pgm", ".ppm", ".svg", ".tga", ".tif", ".tiff")  # not read
 MAX_PIXELS = 64_000_000
 IN_MEMORY = 256 << 20  # bytes of decoded images; a larger set is mapped from a file
@@ -35,12 +36,12 @@ def read_folder(
     """Read the PNG, JPEG, BMP and WebP images of a folder, in the order of their names.
 
     If the images lie in sub-folders, one level down, these are the classes, in the order of
-    their names. Hidden files and files of other kinds are passed over; of pictures the set's
-    note says so. Each image is turned as its EXIF data says, laid on black where it is transparent,
-    cut to its largest centred square and resized; of an animation the first frame is taken, and
-    16-bit grey becomes 8-bit. If every image is grey the set has one channel, else all have
-    three (RGB). A set of more than 256 MiB is decoded into a file in the user's cache directory,
-    once, and mapped from there.
+    their names, numbers by their value. Hidden files and files of other kinds are passed over;
+    of pictures the set's note says so. Each image is turned as its EXIF data says, laid on black
+    where it is transparent, cut to its largest centred square and resized; of an animation the first
+    frame is taken, and 16-bit grey becomes 8-bit. If every image is grey the set has one channel,
+    else all have three (RGB). A set of more than 256 MiB is decoded into a file in the user's cache
+    directory, once, and mapped from there.
 
     Args:
         path: The folder. Links that lead out of it are refused.
@@ -83,6 +84,8 @@ def _list(root: Path) -> tuple[list[Path], npt.NDArray[np.int64] | None, tuple[s
     top, folders, others = _entries(root, root)
     entries = {folder.name: _entries(folder, root) for folder in folders}
     classes = {name: (images, deeper) for name, (images, deeper, _) in entries.items() if images or deeper}
+    if all(name.isdecimal() for name in classes):  # 2 before 10
+        classes = dict(sorted(classes.items(), key=lambda named: int(named[0])))
     for name, (_, deeper) in classes.items():
         if deeper:
             raise UserError(
@@ -94,7 +97,7 @@ def _list(root: Path) -> tuple[list[Path], npt.NDArray[np.int64] | None, tuple[s
             f"({next(iter(classes))}, …); expected one or the other"
         )
     if not top and not classes:
-        raise UserError(f"{root}: no images in it; expected {', '.join(SUFFIXES)} files")
+        raise UserError(f"{root}: no images in it; {_passed_over(others) or f'expected {READ} files'}")
     if top:
         return top, None, (), others
     files = [file for images, _ in classes.values() for file in images]
@@ -132,7 +135,7 @@ def _passed_over(others: list[Path]) -> str:
     if not others:
         return ""
     kinds = ", ".join(sorted({path.suffix.lower() for path in others}))
-    return f"passed over {len(others):,} of other kinds ({kinds}): {', '.join(SUFFIXES)} are read"
+    return f"passed over {len(others):,} of other kinds ({kinds}): {READ} are read"
 
 
 def _survey(files: list[Path], size: int | None) -> Shape:

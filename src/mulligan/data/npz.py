@@ -13,6 +13,7 @@ from typing import BinaryIO, cast
 import numpy as np
 import numpy.typing as npt
 
+from mulligan.data.dataset import POINT
 from mulligan.data.idx import MAX_BYTES, read_exactly
 from mulligan.errors import UserError, first_line, nearest
 from mulligan.files import write_atomically
@@ -22,14 +23,16 @@ _NPY_MAGIC = b"\x93NUMPY\x01\x00"
 
 
 def read_npz(path: str | Path) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64] | None]:
-    """Read images and, where there are any, their labels from an ``.npz`` archive.
+    """Read images or points and, where there are any, their labels from an ``.npz`` archive.
 
     Key ``images`` is uint8 ``[N, H, W]``, ``[N, C, H, W]`` or ``[N, H, W, C]`` with C 1 or 3
-    (where both axes could be C, the first is); key ``labels``, optional, is an integer
-    ``[N]``, values 0..K-1 with K at most 1000. Nothing is ever unpickled.
+    (where both axes could be C, the first is), or, of points in a plane, float32 ``[N, 2, 1, 1]``;
+    key ``labels``, optional, is an integer ``[N]``, values 0..K-1 with K at most 1000. Nothing is
+    ever unpickled.
 
     Returns:
-        Images, uint8 ``[N, C, H, W]``, values 0..255, and labels, int64 ``[N]``, or None.
+        Images, uint8 ``[N, C, H, W]``, values 0..255, or points as they are; and labels, int64
+        ``[N]``, or None.
 
     Raises:
         UserError: the file is not such an archive, is damaged, or declares more than 4 GiB.
@@ -106,6 +109,8 @@ def _read_array(archive: zipfile.ZipFile, key: str, path: Path) -> npt.NDArray[n
 
 
 def _check_type(key: str, shape: tuple[int, ...], dtype: np.dtype[np.generic], path: Path) -> None:
+    if key == "images" and dtype == np.float32 and shape[1:] == POINT:
+        return  # points in a plane
     if key == "images" and dtype != np.uint8:
         hint = ": multiply by 255 and cast" if dtype.kind == "f" else ""
         raise UserError(f"{path}: 'images': expected uint8 0..255, got {dtype}{hint}")
@@ -117,6 +122,10 @@ def _check_type(key: str, shape: tuple[int, ...], dtype: np.dtype[np.generic], p
 
 
 def _as_nchw(images: npt.NDArray[np.generic], path: Path) -> npt.NDArray[np.uint8]:
+    if images.dtype == np.float32:
+        if not np.isfinite(images).all():
+            raise UserError(f"{path}: 'images': expected finite coordinates of points")
+        return np.ascontiguousarray(images)
     if images.ndim == 3:
         images = images[:, None]
     elif images.shape[1] not in (1, 3):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from os import PathLike
 from pathlib import Path
 
 from mulligan import runlog
@@ -17,13 +18,13 @@ from mulligan.runlog import Row
 __all__ = ["Advice", "Diagnosis", "Evidence", "Kind", "Verdict", "diagnose", "examine"]
 
 
-def examine(run: str | Path) -> Diagnosis:
+def examine(run: str | PathLike[str]) -> Diagnosis:
     """Say what is wrong with a run, finished or in progress, from its directory alone.
 
     Raises:
         UserError: it is no run, or is damaged.
     """
-    directory = runlog.there(Path(run))
+    directory = runlog.there(run)
     return diagnose(read(directory / runlog.RECIPE), runlog.rows_so_far(directory), directory)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os.path
+import shlex
 import tomllib
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -27,7 +29,7 @@ def names() -> list[str]:
 def text(name: str) -> str:
     """The TOML of a recipe that comes with the package, comments and all."""
     if name not in names():
-        raise UserError(f"there is no recipe {shown(name)}{nearest(name[:80], names())}")
+        raise UserError(f"there is no recipe {shown(name)}{_hint(name)}")
     return (resources.files("mulligan.recipes") / f"{name}.toml").read_text(encoding="utf-8")
 
 
@@ -111,12 +113,21 @@ def _depth_exceeds(table: Mapping[str, Any], depth: int) -> bool:
     return bool(level)
 
 
+def _hint(name: str) -> str:
+    """Say what may have been meant by a name that is no recipe's."""
+    if os.path.isdir(name) or name.endswith(".npz"):
+        return f": images go to --data {shlex.quote(name[:200])}"
+    if os.path.isfile(f"{name}.toml"):
+        return f" (did you mean {name + '.toml'!r}?)"
+    return nearest(Path(name[:80]).stem, names())
+
+
 def _read_file(path: Path) -> str:
     try:
         with path.open("rb") as file:
             raw = file.read(MAX_RECIPE_BYTES + 1)
     except (OSError, ValueError) as error:
-        hint = nearest(path.stem, names()) if isinstance(error, FileNotFoundError) else ""
+        hint = _hint(str(path)) if isinstance(error, FileNotFoundError | IsADirectoryError) else ""
         reason = error.strerror if isinstance(error, OSError) else error
         raise UserError(f"cannot read the recipe {str(path)[:200]}: {reason}{hint}") from None
     if len(raw) > MAX_RECIPE_BYTES:

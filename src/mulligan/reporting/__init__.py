@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mulligan.data.dataset import Dataset
-from mulligan.errors import UserError
+from mulligan.errors import Place, UserError, place
 from mulligan.files import write_atomically
 from mulligan.reporting import drawn, facts, pages
 
@@ -20,7 +20,7 @@ __all__ = ["REPORT", "compare", "contest", "leave", "report"]
 REPORT = "report.html"
 
 
-def report(run: str | Path, out: str | Path | None = None) -> Path:
+def report(run: Place, out: str | Path | None = None) -> Path:
     """Write what a run came to as one HTML file, and return its path.
 
     Curves, samples over time, a scorecard, verdicts with their evidence and what to change, nearest
@@ -33,7 +33,7 @@ def report(run: str | Path, out: str | Path | None = None) -> Path:
     Raises:
         UserError: it is no run, a part of it is damaged, or the file cannot be written.
     """
-    directory = Path(run)
+    directory = place(run, "run")
     known = facts.read(directory)
     training = drawn.training_images(known.meta.data, known.recipe, directory)
     return _write(Path(out) if out else directory / REPORT, pages.of_run(known, training))

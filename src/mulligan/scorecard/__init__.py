@@ -2,7 +2,7 @@
 
 from mulligan.scorecard.building import build
 from mulligan.scorecard.card import Metric, NearCopies, Scorecard, Warning
-from mulligan.scorecard.evaluation import assist, evaluate, judge, neighbours, suited, with_inception
+from mulligan.scorecard.evaluation import assist, evaluate, judge, making, neighbours, suited, with_inception
 from mulligan.scorecard.light import Light
 from mulligan.scorecard.reference import Reference, find, save
 from mulligan.scorecard.source import Samples
@@ -20,6 +20,7 @@ __all__ = [
     "evaluate",
     "find",
     "judge",
+    "making",
     "neighbours",
     "save",
     "suited",

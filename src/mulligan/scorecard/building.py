@@ -55,6 +55,8 @@ def build(
     Raises:
         UserError: too few images.
     """
+    if training.images.dtype != np.uint8:
+        raise UserError(f"{name}: points in a plane: they are judged by --reference ring-8 or grid-25")
     if len(training) < FEWEST:
         raise UserError(f"{name}: {len(training)} images: a reference needs at least {FEWEST}")
     whole, has_test = training, test is not None

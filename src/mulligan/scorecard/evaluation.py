@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,9 +11,9 @@ import numpy.typing as npt
 
 from mulligan import data as data_room
 from mulligan import distributed, hardware
-from mulligan.data.dataset import Dataset
+from mulligan.data.dataset import POINT, Dataset
 from mulligan.distributed import Group
-from mulligan.errors import UserError
+from mulligan.errors import Place, UserError, place
 from mulligan.evaluator import Judged
 from mulligan.metrics import memory, path
 from mulligan.metrics.estimate import NORMAL, Estimate, wilson
@@ -29,9 +30,9 @@ SHOWN = 8  # pairs in the picture of nearest neighbours
 
 
 def evaluate(
-    source: str | Path,
+    source: Place,
     *,
-    reference: str | Path | None = None,
+    reference: Place | None = None,
     n: int | None = None,
     seed: int = 0,
     device: str = "auto",
@@ -51,6 +52,7 @@ def evaluate(
     Raises:
         UserError: there is no such source or reference, or they do not fit each other.
     """
+    source = str(place(source, "source"))
     own = hardware.device(device)
     group = distributed.join(own)
     where = str(group.device if group else own)
@@ -81,14 +83,14 @@ def assist(
 
 def _drawn(
     source: str | Path,
-    reference: str | Path | None,
+    reference: Place | None,
     n: int | None,
     seed: int,
     device: str,
     group: Group | None,
 ) -> tuple[Samples, str, Reference | None]:
     """Return the images, what they are judged by, and that reference unless it is a toy."""
-    wanted = None if reference is None else str(reference)
+    wanted = None if reference is None else str(place(reference, "reference"))
     found = None if wanted is None else _found(wanted)  # refused before anything is drawn
     samples = read(source, n, seed, device, group)
     wanted = wanted or _chosen(samples, source)
@@ -159,6 +161,8 @@ def neighbours(
     source: str | Path, reference: str | Path, n: int | None = None, seed: int = 0
 ) -> npt.NDArray[np.uint8]:
     """Return the images closest to a training image, each followed by it: uint8 ``[2·8, C, H, W]``."""
+    if _is_toy(str(reference)):
+        raise UserError(f"--neighbours: there are none to show by --reference {reference}")
     samples, known = read(source, n, seed), find(reference)
     images = as_shape(samples.images, known.evaluator.about.image_shape, source)
     training = known.training().images
@@ -210,12 +214,19 @@ def suited(data: str, sha256: str, image_shape: tuple[int, int, int]) -> str:
         return data
     if find("mnist").suits(data, sha256, image_shape):
         return "mnist"
-    height, width = image_shape[1:]
-    size = f" --size {height}" if height == width != data_room.USUAL_SIZE else ""
+    if image_shape == POINT:
+        raise UserError(f"trained on {data}, points in a plane: --reference ring-8 or grid-25 judges such")
     raise UserError(
-        f"trained on {data}: `mulligan reference {data}{size} --out FOLDER` makes what it can be judged by, "
+        f"trained on {data}: `{making(data, image_shape)} --out FOLDER` makes what it can be judged by, "
         "--reference FOLDER; --reference mnist judges it as MNIST's digits"
     )
+
+
+def making(data: str, image_shape: tuple[int, int, int]) -> str:
+    """Return the command that makes a reference of a set, but for its ``--out``."""
+    height, width = image_shape[1:]
+    size = f" --size {height}" if height == width != data_room.USUAL_SIZE else ""
+    return f"mulligan reference {shlex.quote(data)}{size}"
 
 
 def _chosen(samples: Samples, source: str | Path) -> str:

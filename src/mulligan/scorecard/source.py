@@ -12,7 +12,7 @@ from mulligan import checkpoint
 from mulligan import data as data_room
 from mulligan.data.dataset import Dataset
 from mulligan.distributed import Group
-from mulligan.errors import UserError
+from mulligan.errors import UserError, whole
 from mulligan.model import Model, load
 from mulligan.scorecard.measure import in_canonical_order
 
@@ -56,10 +56,10 @@ def read(
     Raises:
         UserError: there is no such source, or it has fewer images.
     """
-    if n is not None and n < FEWEST:
+    if n is not None and whole(n, "-n", 1) < FEWEST:
         raise UserError(f"-n {n}: a score needs at least {FEWEST} images")
     path = Path(source)
-    if path.suffix == ".safetensors" or checkpoint.history(path):
+    if path.suffix == ".safetensors" or checkpoint.is_best(path) or checkpoint.history(path):
         return _from_model(load(path, device=device, group=group), 10_000 if n is None else n, seed)
     dataset = _from_files(source)
     if len(dataset) < max(FEWEST, n or 0):
@@ -96,12 +96,9 @@ def as_shape(
         images = images[:, :1]
     if images.shape[1:] != shape:
         found, expected = ("×".join(map(str, s)) for s in (images.shape[1:], shape))
-        square = images.shape[1] == shape[0] and images.shape[2] == images.shape[3] <= 128
-        hint = (
-            f": `mulligan reference DATA --size {images.shape[2]} --out FOLDER` makes one for these"
-            if square
-            else ""
-        )
+        side = images.shape[2]
+        square = side == images.shape[3] <= 128
+        hint = f": `mulligan reference DATA --size {side} --out FOLDER` makes one for these" if square else ""
         raise UserError(
             f"{where}: its images are {found}, the reference's are {expected} "
             f"(channels × height × width){hint}"
