@@ -214,10 +214,13 @@ def test_a_run_is_taken_for_its_directory_and_numpys_numbers_for_numbers(tmp_pat
         mulligan.resume(3)  # type: ignore[arg-type]
 
 
-def test_an_out_that_is_taken_is_refused_before_anything_is_read(run: Path) -> None:
+def test_an_out_that_is_taken_is_refused_before_anything_is_read(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(UserError, match=r"--out .*: is not empty"):
         mulligan.train("mlp-relu", data="nowhere", out=run)
     assert command("train", "mlp-relu", "--data", "nowhere", "--out", run) == 2
+    assert "is not empty" in capsys.readouterr().err
 
 
 def test_classes_are_asked_for_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -242,7 +245,30 @@ def test_folders_named_by_numbers_are_in_their_order(tmp_path: Path) -> None:
     for name in ("10", "2", "1"):
         (tmp_path / name).mkdir()
         Image.new("L", (8, 8)).save(tmp_path / name / "a.png")
-    assert data.load(str(tmp_path), size=8).class_names == ("1", "2", "10")
+    mine = data.load(str(tmp_path), size=8)
+    assert mine.class_names == ("1", "2", "10")
+    over = (*SMALL, "data.batch=3", "condition.kind=concat")
+    model = mulligan.train("mlp-relu", data=mine, images=3, out=tmp_path / "run", overrides=over).model()
+    assert model.numbered(["1", "002", "10", 0]) == [0, 1, 2, 0]
+    with pytest.raises(UserError, match="there is no class '0'"):  # a place, where names are numbers too
+        model.sample(1, labels=["0"])
+
+
+def test_a_path_stays_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that is called as a set is, and named as a folder, is that folder."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "digits").mkdir()
+    for k in range(12):
+        Image.new("L", (28, 28), 20 * k).save(tmp_path / "digits" / f"{k}.png")
+    assert mulligan.evaluate("./digits", reference="mnist", thorough=False).n == 12
+    for missing in ("./mnist", "a\0b/c"):
+        with pytest.raises(UserError, match="no such run directory"):
+            mulligan.load(missing)
+
+
+def test_what_is_there_is_not_what_was_meant(run: Path) -> None:
+    with pytest.raises(UserError, match=r"log\.jsonl: no such run directory$"):
+        doctor.examine(run / "log.jsonl")
 
 
 def test_next_steps_are_ones_that_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -275,7 +301,10 @@ def test_classes_without_images_are_said_and_not_drawn(tmp_path: Path) -> None:
     assert training.prepare("mlp-relu", data=mine, overrides=over).note == (
         "2 of 4 classes have no image and cannot be asked for: 0, 2."
     )
-    model = mulligan.train("mlp-relu", data=mine, images=16, out=tmp_path / "run", overrides=over).model()
+    made = mulligan.train("mlp-relu", data=mine, images=16, out=tmp_path / "run", overrides=over)
+    assert made.report is not None
+    model = made.model()
+    assert (model.interpolate(1) == model.interpolate(1, label=1)).all()
     labels = model.sampler.labels(5)
     assert labels is not None
     assert labels.tolist() == [1, 3, 1, 3, 1]
@@ -333,4 +362,6 @@ def test_where_nothing_can_be_written_is_said_first(
     for tool, option in (("doctor", "--json"), ("evaluate", "--json")):
         assert command(tool, run, option, tmp_path / "file" / "x.json") == 2
         assert f"{tmp_path}/file/x.json: cannot be written: " in capsys.readouterr().err
+        assert command(tool, tmp_path / "none", option, tmp_path / "other" / "x.json") == 2
+        assert not (tmp_path / "other").exists()
     assert command("doctor", run, "--json", tmp_path / "new" / "x.json") == 0

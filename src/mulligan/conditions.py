@@ -44,6 +44,8 @@ class Conditions:
         expected = 0 if table.kind == "none" else classes if table.labels else 1
         if len(parts) != expected or (table.kind != "none" and not parts):
             raise ValueError(f"it divides {len(parts)} classes, its recipe tells of {expected}")
+        if parts and not any(map(sum, parts)):
+            raise ValueError("none of its classes has an image")
         if any(len(sizes) > max(1, table.clusters) for sizes in parts):
             raise ValueError(f"it has more parts of a class than condition.clusters, {table.clusters}")
         return cls(parts, table.labels)

@@ -67,9 +67,10 @@ def similar(path: Path, known: Iterable[str] = ()) -> str:
     """
     try:
         beside = {entry.name: str(entry) for entry in islice(path.parent.iterdir(), BESIDE)}
-    except OSError:
+    except (OSError, ValueError):
         beside = {}
     beside.update((name, name) for name in known)
+    beside.pop(path.name, None)  # it is there, and something else
     close = difflib.get_close_matches(path.name, beside, n=1)
     return f" (did you mean {beside[close[0]]!r}?)" if close else ""
 
@@ -90,13 +91,15 @@ def whole(value: Any, what: str, least: int, most: int | None = None) -> int:
     return found
 
 
-def place(value: Any, what: str) -> Path:
-    """Return the path that a caller named, or that of what knows its own, such as a ``Run``.
+def place(value: Any, what: str) -> str:
+    """Return the path that a caller named, or that of what knows its own, such as a ``Run``, as it is.
+
+    A `Path` would make a set's name of ``./mnist``.
 
     Raises:
         UserError: it is neither.
     """
     try:
-        return Path(value)
+        return os.fsdecode(value)
     except TypeError:
         raise UserError(f"{what}: expected a path, got {type(value).__name__}") from None

@@ -70,7 +70,7 @@ def _write(
     if suffix:
         out.parent.mkdir(parents=True, exist_ok=True)
     if interpolate is not None:
-        images = model.interpolate(interpolate, seed, labels[0] if labels else 0)
+        images = model.interpolate(interpolate, seed, labels[0] if labels else None)
         frames = [pictures.grid(image[None], scale=6, gap=0) for image in images]
         pictures.save_animation(out, frames, milliseconds=60)
         return f"{out}: {len(frames)} frames"

@@ -17,6 +17,8 @@ from mulligan.errors import Place, UserError, first_line, nearest, place, whole
 from mulligan.recipe import Recipe
 from mulligan.sampler import Images, Sampler
 
+DIGITS = 9  # of a class that is called by a number
+SHOWN = 20  # names of classes in a message
 WEIGHTS = Path(__file__).parent / "weights"
 SHIPPED = {"mnist": WEIGHTS / "mnist.safetensors"}  # trained and described by what lies beside them
 
@@ -47,7 +49,7 @@ class Model:
         """Draw images 0..n-1 of a seed: uint8 ``[n, C, H, W]``; image i does not depend on n.
 
         A conditional generator takes ``labels``, numbers or names of classes, one for all or one for
-        each; without them image i is of class i mod K.
+        each; without them image i is of class i mod K, classes without images left out.
 
         Raises:
             UserError: n is below 1, or the labels do not fit.
@@ -58,9 +60,9 @@ class Model:
         """Draw the same images in pieces of bounded size."""
         return self.sampler.chunks(whole(n, "n", 1), seed, self.numbered(labels))
 
-    def interpolate(self, between: int, seed: int = 0, label: int | str = 0) -> Images:
+    def interpolate(self, between: int, seed: int = 0, label: int | str | None = None) -> Images:
         """Walk through eight images and back, ``between`` steps each: uint8 ``[8·between, C, H, W]``."""
-        (number,) = self.numbered([label]) or [0]
+        (number,) = (None,) if label is None else self.numbered([label]) or (None,)
         return self.sampler.interpolate(whole(between, "between", 1), seed, number)
 
     def numbered(self, labels: Sequence[int | str] | None) -> list[int] | None:
@@ -71,6 +73,8 @@ class Model:
         """
         if labels is None:
             return None
+        if not self.sampler.conditions.classes:
+            self.sampler.labels(1, [0])  # refuses them
         if not hasattr(labels, "__len__"):
             raise UserError(f"labels: expected a list of classes, got {labels!r}")
         names = self.about.data.class_names
@@ -86,7 +90,7 @@ def load(source: Place, *, device: str = "cpu", group: Group | None = None) -> M
         UserError: nothing is there, or what is there is no whole checkpoint of this version.
     """
     where = place(source, "source")
-    path = shipped(where) or checkpoint.find(where, SHIPPED)
+    path = shipped(where) or checkpoint.find(Path(where), SHIPPED)
     saved = checkpoint.read(path, prefixes=("generator.", "sampler."))
     shape = saved.meta.data.image_shape
     recipe = recipes.from_dict(saved.meta.recipe, f"{path}: its recipe")
@@ -119,6 +123,11 @@ def _number(label: int | str, names: Sequence[str]) -> int:
         return label
     if label in names:
         return names.index(label)
-    if label.isdecimal():
-        return int(label)
-    raise UserError(f"labels: there is no class {label!r}{nearest(label, names)}")
+    if label.isdecimal() and len(label) <= DIGITS:
+        named = [int(name) for name in names if name.isdecimal() and len(name) <= DIGITS]
+        if len(named) < len(names):
+            return int(label)  # classes that are called by words are also counted
+        if int(label) in named:
+            return named.index(int(label))
+    known = nearest(label, names) if len(names) <= SHOWN else f": expected {names[0]} … {names[-1]}"
+    raise UserError(f"labels: there is no class {label!r}{known}")

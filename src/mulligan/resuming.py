@@ -52,7 +52,7 @@ def resume(
         UserError: there is nothing to go on from, or something has changed.
         RunError: the run could not go on; its last checkpoint is whole.
     """
-    directory = place(run, "run")
+    directory = Path(place(run, "run"))
     if checkpoint.find(directory) == directory:
         raise UserError(f"{directory}: resume takes the run directory, not one of its checkpoints")
     with runlog.lock(directory) if distributed.leads() else nullcontext():

@@ -62,7 +62,7 @@ def retry(
         UserError: there is nothing to go back to, nothing changes, or the change cannot be.
         RunError: the run could not go on; its last checkpoint is whole.
     """
-    directory = place(run, "run")
+    directory = Path(place(run, "run"))
     if checkpoint.find(directory) == directory:
         raise UserError(f"{directory}: retry takes the run directory, not one of its checkpoints")
     if out is not None:
@@ -130,7 +130,7 @@ def second_shots(
         RunError: the last shot could not go on.
     """
     made: list[Run] = []
-    directory = place(run, "run")
+    directory = Path(place(run, "run"))
     for shot in range(most := whole(most, "most", 0)):
         ill, last = doctor.examine(directory).worst, shot == most - 1
         if ill is None or not ill.changes:
@@ -180,7 +180,7 @@ def _rewound(begin: Callable[[], Plan], saved: Checkpoint, run: Path, afresh: bo
         raise UserError(f"{run}: {changed_data(before, now)}: a second shot is at the same")
     if afresh:
         return plan, 0, ""
-    if before.parts != now.parts:
+    if before.parts and before.parts != now.parts:
         return plan, 0, "its networks were told of other groups"
     try:
         plan.state.restore(saved)

@@ -97,20 +97,16 @@ def check_unused(out: Path) -> None:
         raise UserError(f"cannot write a run to {out}: {error.strerror}") from None
 
 
-def check_writable(path: Path) -> None:
-    """Make the folder that a file will be written to, before anything that takes its time.
+def check_writable(file: Path) -> None:
+    """Refuse a file that cannot be written, before anything that takes its time.
 
     Raises:
-        UserError: it cannot be made or written to, or the file is a folder.
+        UserError: it is a folder, or what is there of its own is none or may not be written to.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        if not os.access(path.parent, os.W_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error.strerror}") from None
+    there = next(folder for folder in file.absolute().parents if folder.exists())
+    fault = errno.EISDIR if file.is_dir() else 0 if there.is_dir() else errno.ENOTDIR
+    if fault or not os.access(there, os.W_OK):
+        raise UserError(f"{file}: cannot be written: {os.strerror(fault or errno.EACCES)}")
 
 
 def describe(run: Path, recipe: Recipe, environment: Row) -> None:
@@ -160,7 +156,7 @@ def there(run: Place) -> Path:
     Raises:
         UserError: there is no directory, or it is no run's.
     """
-    directory = place(run, "run")
+    directory = Path(place(run, "run"))
     if not directory.is_dir():
         raise UserError(f"{directory}: no such run directory{similar(directory)}")
     if not (directory / RECIPE).is_file():

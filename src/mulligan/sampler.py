@@ -63,15 +63,16 @@ class Sampler:
         """Return the classes of images 0..n-1, int64 ``[n]``, as `Conditions.labels` does."""
         return self.conditions.labels(n, labels)
 
-    def interpolate(self, between: int, seed: int = 0, label: int = 0, keys: int = 8) -> Images:
+    def interpolate(self, between: int, seed: int = 0, label: int | None = None, keys: int = 8) -> Images:
         """Walk through ``keys`` latents of a seed and back to the first: uint8 ``[keys * between, C, H, W]``.
 
         Normal latents are walked on the sphere (slerp, White 2016, arXiv 1609.04468), since a
         straight line between two of them passes through norms the generator never saw; uniform
-        ones on a straight line, which stays in their box. A conditional generator keeps to one label;
-        from one part of it to another the way is straight.
+        ones on a straight line, which stays in their box. A conditional generator keeps to one label,
+        the first without ``label``; from one part of it to another the way is straight.
         """
-        wanted = self.labels(keys, [label] if self.conditions.classes else None)
+        first = self.labels(1, None if label is None else [label])
+        wanted = None if first is None else np.repeat(first, keys)
         z, y = self._corners(keys, seed, wanted)
         ways = [(i, (i + 1) % keys) for i in range(keys)]
         return self._walk(z, y, ways, torch.arange(between, dtype=torch.float64) / between)

@@ -148,7 +148,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
 def test_too_few_images(n: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_npz(tmp_path / "few.npz", blots(n))
     assert f"has {n} images, expected at least 10" in refused(capsys, tmp_path / "few.npz")
-    assert "needs at least 10" in refused(capsys, tmp_path / "few.npz", "-n", n)
+    assert "of at least 10, got" in refused(capsys, tmp_path / "few.npz", "-n", n)
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,7 @@ def doctor(
         sys.stdout.write(written)
         return
     if json:
+        json.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(json, written.encode())
     print("\n".join(map(printable, told(run, diagnosis))))
 

@@ -60,14 +60,14 @@ def evaluate(
 
     if neighbours is not None and neighbours.suffix.lower() != ".png":
         raise UserError(f"--neighbours {neighbours}: expected FILE.png")
-    for path in (json_, neighbours):
-        if path is not None and str(path) != "-":
-            check_writable(path)
     if not distributed.leads():
         scorecard.assist(source, reference=reference, n=n, seed=seed, device=device)
         return
-    if path := model.shipped(source):
-        print(f"note: {source} is the set here; the generator in the package is {path}", file=sys.stderr)
+    files = [path for path in (json_, neighbours) if path is not None and str(path) != "-"]
+    for path in files:
+        check_writable(path)
+    if generator := model.shipped(source):
+        print(f"note: {source} is the set here; the generator in the package is {generator}", file=sys.stderr)
     card = scorecard.evaluate(source, reference=reference, n=n, seed=seed, device=device, thorough=not quick)
     if inception:
         weights = None if inception_weights is None else str(inception_weights)
@@ -77,6 +77,8 @@ def evaluate(
     else:
         print("\n".join(card.lines()))
     try:
+        for path in files:
+            path.parent.mkdir(parents=True, exist_ok=True)
         if json_ is not None and str(json_) != "-":
             write_json(json_, card.to_json())
         if neighbours is not None:

@@ -97,6 +97,7 @@ def _list(root: Path) -> tuple[list[Path], npt.NDArray[np.int64] | None, tuple[s
             f"({next(iter(classes))}, …); expected one or the other"
         )
     if not top and not classes:
+        others += [file for _, _, passed in entries.values() for file in passed]
         raise UserError(f"{root}: no images in it; {_passed_over(others) or f'expected {READ} files'}")
     if top:
         return top, None, (), others

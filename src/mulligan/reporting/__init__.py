@@ -33,7 +33,7 @@ def report(run: Place, out: str | Path | None = None) -> Path:
     Raises:
         UserError: it is no run, a part of it is damaged, or the file cannot be written.
     """
-    directory = place(run, "run")
+    directory = Path(place(run, "run"))
     known = facts.read(directory)
     training = drawn.training_images(known.meta.data, known.recipe, directory)
     return _write(Path(out) if out else directory / REPORT, pages.of_run(known, training))

@@ -52,7 +52,7 @@ def evaluate(
     Raises:
         UserError: there is no such source or reference, or they do not fit each other.
     """
-    source = str(place(source, "source"))
+    source = place(source, "source")
     own = hardware.device(device)
     group = distributed.join(own)
     where = str(group.device if group else own)
@@ -90,7 +90,7 @@ def _drawn(
     group: Group | None,
 ) -> tuple[Samples, str, Reference | None]:
     """Return the images, what they are judged by, and that reference unless it is a toy."""
-    wanted = None if reference is None else str(place(reference, "reference"))
+    wanted = None if reference is None else place(reference, "reference")
     found = None if wanted is None else _found(wanted)  # refused before anything is drawn
     samples = read(source, n, seed, device, group)
     wanted = wanted or _chosen(samples, source)

@@ -56,8 +56,8 @@ def read(
     Raises:
         UserError: there is no such source, or it has fewer images.
     """
-    if n is not None and whole(n, "-n", 1) < FEWEST:
-        raise UserError(f"-n {n}: a score needs at least {FEWEST} images")
+    if n is not None:
+        n = whole(n, "-n", FEWEST)  # of fewer no metric says anything
     path = Path(source)
     if path.suffix == ".safetensors" or checkpoint.is_best(path) or checkpoint.history(path):
         return _from_model(load(path, device=device, group=group), 10_000 if n is None else n, seed)
