@@ -346,7 +346,7 @@ TABLE: dict[str, Bad] = {
         ("generate", "RUN", "--labels", "two"), ("labels: there is no class 'two'",)
     ),
     "a label that is out of range": Bad(
-        ("generate", "RUN", "--labels", "3"), ("labels: there is no class '3' (choose from 0, 1, 2)",)
+        ("generate", "RUN", "--labels", "3"), ("labels: expected 0..2, got 3",)
     ),
     "labels of another count": Bad(
         ("generate", "RUN", "--labels", "1,2", "-n", "3"), ("one for all or one for each of 3 images, got 2",)
