@@ -62,8 +62,8 @@ class Model:
 
     def interpolate(self, between: int, seed: int = 0, label: int | str | None = None) -> Images:
         """Walk through eight images and back, ``between`` steps each: uint8 ``[8·between, C, H, W]``."""
-        (number,) = (None,) if label is None else self.numbered([label]) or (None,)
-        return self.sampler.interpolate(whole(between, "between", 1), seed, number)
+        asked = self.numbered(None if label is None else [label])
+        return self.sampler.interpolate(whole(between, "between", 1), seed, asked[0] if asked else None)
 
     def numbered(self, labels: Sequence[int | str] | None) -> list[int] | None:
         """Return labels as numbers: the name of a class stands for its place, other text for a number.

@@ -212,9 +212,8 @@ class State:
             self.stream.restore(saved.part("stream"))
             self.probe.restore(saved.part("probe"))
             if self.ema:
-                without = not saved.meta.recipe.get("ema", {}).get("half_life")  # a second shot turned it on
-                average = saved.part("generator" if without else "ema")
-                checkpoint.unpack_network(self.ema.generator, average)
+                kept = saved.meta.recipe.get("ema", {}).get("half_life")  # or a second shot turned it on
+                checkpoint.unpack_network(self.ema.generator, saved.part("ema" if kept else "generator"))
             if self.compiled:
                 self.compiled.bind()
         except (RuntimeError, ValueError, KeyError, TypeError) as error:

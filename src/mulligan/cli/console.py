@@ -41,8 +41,8 @@ def describe(state: State, note: str, forecast: Forecast | None = None) -> str:
     if forecast and forecast.seconds > 0:  # else it is resumed and its budget is spent
         rate, time = forecast.images_per_second, duration(forecast.seconds)
         lines.append(f"speed:   about {rate:,.0f} images/s, {time} {'to go' if state.images else 'in all'}")
-    if forecast:
-        lines += [f"note:    {forecast.note}"] if forecast.note else []
+    if forecast and forecast.note:
+        lines.append(f"note:    {forecast.note}")
     return "\n".join(map(printable, ([f"note:    {note}"] if note else []) + lines))
 
 

@@ -85,7 +85,7 @@ def info(source: Source) -> None:
         asked = "; --labels asks for one" if loaded.sampler.conditions.classes else ""
         lines["told of"] = f"{loaded.sampler.conditions}{asked}"
         if asked and data.class_names != tuple(map(str, range(len(data.class_names)))):
-            named = ", ".join(f"{i} {name}" for i, name in enumerate(data.class_names[:20]))
-            lines["classes"] = named + (", …" if len(data.class_names) > 20 else "")
+            named = ", ".join(f"{i} {name}" for i, name in enumerate(data.class_names[: model.SHOWN]))
+            lines["classes"] = named + (", …" if len(data.class_names) > model.SHOWN else "")
     for name, value in lines.items():
         print(f"{name + ':':<12} {printable(value)}")

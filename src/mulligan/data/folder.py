@@ -83,6 +83,7 @@ def _list(root: Path) -> tuple[list[Path], npt.NDArray[np.int64] | None, tuple[s
     """Return the image files and, where sub-folders hold them, labels and class names; and files not read."""
     top, folders, others = _entries(root, root)
     entries = {folder.name: _entries(folder, root) for folder in folders}
+    in_classes = [file for _, _, passed in entries.values() for file in passed]
     classes = {name: (images, deeper) for name, (images, deeper, _) in entries.items() if images or deeper}
     if all(name.isdecimal() for name in classes):  # 2 before 10
         classes = dict(sorted(classes.items(), key=lambda named: int(named[0])))
@@ -97,14 +98,13 @@ def _list(root: Path) -> tuple[list[Path], npt.NDArray[np.int64] | None, tuple[s
             f"({next(iter(classes))}, …); expected one or the other"
         )
     if not top and not classes:
-        others += [file for _, _, passed in entries.values() for file in passed]
-        raise UserError(f"{root}: no images in it; {_passed_over(others) or f'expected {READ} files'}")
+        found = _passed_over(others + in_classes)
+        raise UserError(f"{root}: no images in it; {found or f'expected {READ} files'}")
     if top:
         return top, None, (), others
     files = [file for images, _ in classes.values() for file in images]
     labels = np.repeat(np.arange(len(classes)), [len(images) for images, _ in classes.values()])
-    others = [file for _, _, passed in entries.values() for file in passed]
-    return files, labels.astype(np.int64), tuple(classes), others
+    return files, labels.astype(np.int64), tuple(classes), in_classes
 
 
 def _entries(folder: Path, root: Path) -> tuple[list[Path], list[Path], list[Path]]:
