@@ -45,7 +45,7 @@ ROOMS: dict[str, str] = {
     "compiled": "ema errors files graphs hardware step thin | torch",  # knows the step as something to call
     "conditions": "errors recipe | numpy torch",
     "stream": "build data.order distributed hardware pixels recipe seeds | torch",
-    "sampler": "build conditions distributed pixels recipe seeds | numpy torch",
+    "sampler": "build conditions distributed models pixels recipe seeds | numpy torch",
     "archive": "errors files | pydantic safetensors torch",
     "checkpoint": "archive errors hardware | pydantic torch",  # a recipe is a table to it
     "state": (

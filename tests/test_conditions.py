@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mulligan
-from mulligan import archive, checkpoint, recipe, state
+from mulligan import archive, build, checkpoint, recipe, state
 from mulligan.conditions import Conditions
 from mulligan.data import Dataset, parts, read_digits
-from mulligan.data.parts import divide
+from mulligan.data.parts import divide, divide_channels
 from mulligan.errors import UserError
 from support import same
 
@@ -90,6 +90,23 @@ def test_parts_are_the_same_everywhere_and_always(digits: Dataset) -> None:
     assert hashlib.sha256(found.tobytes()).hexdigest().startswith(DIGITS_IN_20)
 
 
+def test_channels_are_divided_each_by_itself() -> None:
+    """Two patterns in one channel and three in another, in every combination, are five parts, not six."""
+    noise = np.random.default_rng(0)
+    kinds = np.stack([noise.integers(2, size=300), noise.integers(3, size=300)], axis=1)
+    images = 80 * kinds[:, :, None, None] + noise.integers(0, 9, (300, 2, 8, 8))
+    found, sizes = divide_channels(images.astype(np.uint8), 3, 50)
+    assert len(sizes) == 2
+    assert [sum(of_channel) for of_channel in sizes] == [300, 300]
+    assert (np.bincount(found.ravel()) == np.concatenate(sizes)).all()
+    assert found[:, 0].max() < found[:, 1].min()
+    for channel in range(2):
+        alone, _ = divide(images[:, channel : channel + 1].astype(np.uint8), None, 1, 3, 50)
+        assert (found[:, channel] - found[:, channel].min() == alone).all()
+    pairs = set(zip(kinds[:, 1].tolist(), found[:, 1].tolist(), strict=True))
+    assert len(pairs) == len({part for _, part in pairs})  # no part has two patterns
+
+
 # What is told -----------------------------------------------------------------------------------
 
 
@@ -114,10 +131,28 @@ def test_what_is_told_of_an_image_does_not_depend_on_how_many_there_are() -> Non
         assert torch.equal(few, many[:n])
 
 
+def test_parts_of_channels_are_drawn_together_as_the_data_has_them() -> None:
+    joint = torch.tensor([[0, 2], [0, 2], [1, 3], [1, 4]])
+    conditions = Conditions(((2, 2), (2, 1, 1)), named=False, joint=joint)
+    told = conditions.told(None, 20_000, rng())
+    assert told is not None
+    drawn = Counter(map(tuple, told.tolist()))
+    assert {pair: count / 20_000 for pair, count in drawn.items()} == {
+        (0, 2): pytest.approx(0.5, abs=0.02),
+        (1, 3): pytest.approx(0.25, abs=0.02),
+        (1, 4): pytest.approx(0.25, abs=0.02),
+    }
+    few = conditions.told(None, 7, rng())
+    assert few is not None
+    assert torch.equal(few, told[:7])
+
+
 def test_what_is_told_can_be_said() -> None:
     assert str(Conditions(((1,), (1,)))) == "2 classes"
     assert str(Conditions(((1, 2), (1,)))) == "2 classes, in 3 groups of look-alikes"
     assert str(Conditions(((1, 2),), named=False)) == "2 groups of look-alikes"
+    by_channel = Conditions(((1, 2), (3,)), named=False, joint=torch.zeros(3, 2))
+    assert str(by_channel) == "3 groups of look-alikes, of each channel by itself"
 
 
 def test_a_class_without_an_image_can_still_be_asked_for() -> None:
@@ -180,6 +215,8 @@ def test_a_set_without_labels_has_clusters(digits: Dataset) -> None:
         (["condition.clusters=5"], "clusters are for networks that are told of them"),
         (["condition.kind=projection", "condition.labels=false"], "no clusters to tell of"),
         (["condition.kind=concat", "condition.clusters=1001"], "condition.clusters"),
+        (["condition.kind=projection", "condition.channels=true", "condition.clusters=9"], "labels false"),
+        (["condition.channels=true", "condition.labels=false"], "use kind 'projection'"),
     ],
 )
 def test_conditions_that_mean_nothing_are_refused(overrides: list[str], said: str) -> None:
@@ -243,3 +280,67 @@ def test_groups_that_come_out_otherwise_are_noticed(
     monkeypatch.setattr(parts, "ROUNDS", 1)
     with pytest.raises(UserError, match="come out otherwise now: --accept-changes"):
         mulligan.resume(run, images=64, data=digits)
+
+
+# Of each channel by itself ----------------------------------------------------------------------
+
+
+BY_CHANNEL = ("condition.labels=false", "condition.clusters=4", "condition.channels=true")
+
+
+@pytest.fixture(scope="module")
+def coloured(digits: Dataset) -> Dataset:
+    """Two unrelated digits as the colours of each image."""
+    other = np.random.default_rng(0).permutation(len(digits))
+    return Dataset("coloured", np.concatenate([digits.images, digits.images[other]], axis=1))
+
+
+@pytest.mark.parametrize("kind", ["projection", "concat"])
+def test_a_run_of_channels_goes_on_and_is_drawn_from_as_it_was_trained(
+    kind: str, coloured: Dataset, tmp_path: Path
+) -> None:
+    told = (f"condition.kind={kind}", *BY_CHANNEL)
+    whole = conditional(tmp_path / "whole", coloured, *told)
+    mulligan.resume(whole, images=64, data=coloured)
+    half = conditional(tmp_path / "half", coloured, *told)
+    mulligan.resume(half, images=32, data=coloured)
+    mulligan.resume(half, images=64, data=coloured)
+    assert same(*(dict(checkpoint.read(checkpoint.find(run)).tensors) for run in (whole, half)))
+
+    model = mulligan.load(half)
+    joint = model.sampler.conditions.joint
+    assert joint is not None
+    assert (joint.numpy() == divide_channels(coloured.images, 4, 50)[0]).all()
+    assert model.sampler.conditions.total == 8
+    many = model.sample(300, seed=3)
+    assert (model.sample(258, seed=3) == many[:258]).all()
+    assert (model.interpolate(3, seed=3)[::3] == many[:8]).all()
+
+
+def test_a_discriminator_adds_up_what_it_is_told() -> None:
+    """⟨e(y₁) + e(y₂), φ(x)⟩, and one label of two shapes is the same."""
+    table = recipe.read("relativistic-r1r2", ("condition.kind=projection", *QUICK))
+    judge = build.discriminator(table, (1, 28, 28), 1, 5)
+    x, y = torch.randn(3, 1, 28, 28, generator=rng()), torch.tensor([[0, 3], [1, 4], [2, 3]])
+    with torch.no_grad():
+        both, apart = judge(x, y), judge(x, y[:, 0]) + judge(x, y[:, 1])
+        assert torch.equal(judge(x, y[:, :1]), judge(x, y[:, 0]))
+        judge.get_parameter("class_head.weight").zero_()
+        assert torch.allclose(both + judge(x, y), apart, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "joint",
+    [None, torch.zeros(0, 2), torch.zeros(5, 2).short(), torch.tensor([[0, 9]]), torch.tensor([[0, 4, 8]])],
+)
+def test_a_table_that_contradicts_its_recipe_is_refused(
+    joint: torch.Tensor | None, coloured: Dataset, tmp_path: Path
+) -> None:
+    path = checkpoint.find(conditional(tmp_path / "run", coloured, *BY_CHANNEL))
+    saved = checkpoint.read(path)
+    tensors = {name: tensor for name, tensor in saved.tensors.items() if name != "conditions.joint"}
+    if joint is not None:
+        tensors["conditions.joint"] = joint
+    archive.write(path, tensors, checkpoint.header_of(saved.meta))
+    with pytest.raises(UserError, match="its header is wrong"):
+        mulligan.load(path)

@@ -27,28 +27,37 @@ class Conditions:
             unconditional generator.
         named: Whether classes are the data's own, so that a caller may ask for one; else all images
             are of one class, and only its parts differ.
+        joint: Where images were divided once for each colour channel, so that those take the place of
+            classes above: what each training image was told of, int64 ``[N, C]``.
     """
 
     parts: Parts = ()
     named: bool = True
+    joint: Tensor | None = None
 
     @classmethod
-    def told_by(cls, table: Conditioning, classes: int, parts: Parts) -> Conditions:
-        """Return what networks were told by a recipe, of data with so many classes and such parts.
+    def told_by(
+        cls, table: Conditioning, classes: int, channels: int, parts: Parts, joint: Tensor | None = None
+    ) -> Conditions:
+        """Return what networks were told by a recipe, of data of such classes, channels and parts.
 
         Raises:
             ValueError: these do not fit each other.
         """
         if table.kind != "none" and table.labels and not parts:
             parts = ((1,),) * classes  # a checkpoint from before there were parts
-        expected = 0 if table.kind == "none" else classes if table.labels else 1
+        expected = (
+            0 if table.kind == "none" else classes if table.labels else channels if table.channels else 1
+        )
         if len(parts) != expected or (table.kind != "none" and not parts):
             raise ValueError(f"it divides {len(parts)} classes, its recipe tells of {expected}")
         if parts and not any(map(sum, parts)):
             raise ValueError("none of its classes has an image")
         if any(len(sizes) > max(1, table.clusters) for sizes in parts):
             raise ValueError(f"it has more parts of a class than condition.clusters, {table.clusters}")
-        return cls(parts, table.labels)
+        if table.channels:
+            joint = _checked(joint, parts)
+        return cls(parts, table.labels, joint if table.channels else None)
 
     @property
     def total(self) -> int:
@@ -63,6 +72,8 @@ class Conditions:
     def __str__(self) -> str:
         """Say in a few words what networks are told."""
         groups = f"{self.total:,} groups of look-alikes"
+        if self.joint is not None:
+            return f"{groups}, of each channel by itself"
         if not self.named:
             return groups
         classes = f"{self.classes:,} classes"
@@ -106,14 +117,17 @@ class Conditions:
         return asked
 
     def told(self, labels: Labels | None, n: int, rng: torch.Generator) -> Tensor | None:
-        """Draw for n images of those classes what the generator is told, int64 ``[n]``.
+        """Draw for n images what the generator is told, int64 ``[n]``, or ``[n, C]`` of channels.
 
-        Parts are as likely as the data has them. What is drawn for image i does not depend on n.
+        Parts of a class, and those of channels together, are as likely as the data has them. What is
+        drawn for image i does not depend on n.
         """
         if not self.parts:
             return None
         asked = torch.zeros(n, dtype=torch.int64) if labels is None else torch.from_numpy(labels)
         chance = torch.rand(n, generator=rng, dtype=torch.float64)
+        if self.joint is not None:
+            return self.joint[(chance * len(self.joint)).long()]
         drawn = torch.empty(n, dtype=torch.int64)
         begun = accumulate(map(len, self.parts), initial=0)
         for k, (first, sizes) in enumerate(zip(begun, self.parts, strict=False)):
@@ -122,3 +136,19 @@ class Conditions:
             part = torch.searchsorted(upto, chance[of_class] * upto[-1], right=True)
             drawn[of_class] = first + part.clamp_max(len(sizes) - 1)
         return drawn
+
+
+def _checked(joint: Tensor | None, parts: Parts) -> Tensor:
+    """Return what images were told of each channel; refuse what those parts cannot be.
+
+    Raises:
+        ValueError: it is missing, of another shape, or out of range.
+    """
+    if joint is None or joint.dtype not in (torch.int16, torch.int64):
+        raise ValueError("it does not say of which parts its images were told")
+    if joint.dim() != 2 or not len(joint) or joint.shape[1] != len(parts):
+        raise ValueError(f"of each of {len(parts)} channels' parts it tells by a table {list(joint.shape)}")
+    ends = torch.tensor([0, *accumulate(map(len, parts))])
+    if ((joint < ends[:-1]) | (joint >= ends[1:])).any():
+        raise ValueError("it tells of a part that its channel does not have")
+    return joint.long()

@@ -91,12 +91,15 @@ def load(source: Place, *, device: str = "cpu", group: Group | None = None) -> M
     """
     where = place(source, "source")
     path = shipped(where) or checkpoint.find(Path(where), SHIPPED)
-    saved = checkpoint.read(path, prefixes=("generator.", "sampler."))
+    saved = checkpoint.read(path, prefixes=("generator.", "sampler.", "conditions."))
     shape = saved.meta.data.image_shape
     recipe = recipes.from_dict(saved.meta.recipe, f"{path}: its recipe")
     about = saved.meta.data
     try:
-        conditions = Conditions.told_by(recipe.condition, len(about.class_names), about.parts)
+        joint = saved.part("conditions").get("joint")
+        conditions = Conditions.told_by(
+            recipe.condition, len(about.class_names), shape[0], about.parts, joint
+        )
     except ValueError as error:
         raise UserError(f"{path}: its header is wrong: {error}") from None
     with torch.device("meta"):  # nothing is allocated for what a header merely claims

@@ -15,11 +15,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import one_hot
 
 from mulligan import build, distributed, pixels, seeds
 from mulligan.conditions import Conditions
 from mulligan.distributed import Group
+from mulligan.models.layers import many_hot
 from mulligan.recipe import Recipe
 
 CHUNK = 256
@@ -90,7 +90,7 @@ class Sampler:
 
     @torch.no_grad()
     def render(self, z: Tensor, y: Tensor | None = None) -> Images:
-        """Turn latents ``[n, Z]`` and what G is told, ``[n]`` or ``[n, K]``, into uint8 ``[n, C, H, W]``."""
+        """Turn latents ``[n, Z]`` and what G is told of them into uint8 ``[n, C, H, W]``."""
         weights = next(self.generator.parameters())
         z, y = z.to(weights.device, weights.dtype), None if y is None else y.to(weights.device)
         images = self.generator(z, y)
@@ -114,7 +114,7 @@ class Sampler:
             some = None if labels is None else labels[chunk * CHUNK : (chunk + 1) * CHUNK]
             y = self._told(some, min(CHUNK, n - chunk * CHUNK), seed, chunk)
             if y is not None:
-                told.append(one_hot(y, self.conditions.total).float())
+                told.append(many_hot(y, self.conditions.total).float())
         return z, torch.cat(told) if told else None
 
     def _told(self, labels: npt.NDArray[np.int64] | None, n: int, seed: int, chunk: int) -> Tensor | None:

@@ -15,7 +15,7 @@ from mulligan.checkpoint import AboutData, Checkpoint, Meta, Scores
 from mulligan.compiled import CannotCompile, Compiled, Compiler, as_written, inductor
 from mulligan.conditions import Conditions
 from mulligan.data.dataset import Dataset
-from mulligan.data.parts import Labels, Parts, divide
+from mulligan.data.parts import Labels, Parts, divide, divide_channels
 from mulligan.distributed import Group
 from mulligan.ema import EMA
 from mulligan.errors import UserError, first_line
@@ -164,7 +164,9 @@ class State:
     @property
     def conditions(self) -> Conditions:
         """What the networks are told of."""
-        return Conditions(self.about_data.parts, self.recipe.condition.labels)
+        table = self.recipe.condition
+        joint = self.stream.labels.cpu() if table.channels and self.stream.labels is not None else None
+        return Conditions(self.about_data.parts, table.labels, joint)
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything that must be saved to go on bit for bit, and to sample without going on."""
@@ -176,6 +178,8 @@ class State:
             "stream": self.stream.state(),
             "probe": self.probe.state(),
         }
+        if (joint := self.conditions.joint) is not None:
+            parts["conditions"] = {"joint": joint.to(torch.int16)}
         if self.ema:
             parts["ema"] = self.ema.generator.state_dict()
         # What samples is the generator again but for averaged weights and recalibrated BatchNorm.
@@ -282,10 +286,15 @@ def begin(
 
 
 def _conditions(recipe: Recipe, dataset: Dataset, held_out: int) -> tuple[Labels | None, Parts]:
-    """Return what the networks are told of each image, int64 ``[N]`` or None, and the parts it is one of."""
+    """Return what the networks are told of each image, and the parts there are.
+
+    That is int64 ``[N]``, of each channel by itself ``[N, C]``, or None.
+    """
     table = recipe.condition
     if table.kind == "none":
         return None, ()
+    if table.channels:
+        return divide_channels(dataset.images[held_out:], table.clusters, table.smallest)
     labels = dataset.labels[held_out:] if dataset.labels is not None and table.labels else None
     return divide(dataset.images[held_out:], labels, dataset.classes, table.clusters, table.smallest)
 

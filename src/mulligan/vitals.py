@@ -251,7 +251,7 @@ def _of_company(gan: GAN, stream: Stream, knobs: Knobs, seen: Seen, n: int) -> S
     n = min(n, len(seen.real))
     half = n // 2
     units = half // gan.pack  # that D judges
-    y = None if seen.y is None else seen.y[:1].expand(n)
+    y = None if seen.y is None else seen.y[:1].expand(n, *seen.y.shape[1:])
     moved, judged = [], []
     for i in range(len(seen.real) // n):  # of a small batch one alone says little
         z = stream.latents(2 * n - half)

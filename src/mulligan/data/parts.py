@@ -58,6 +58,30 @@ def divide(
     return found, tuple(sizes)
 
 
+def divide_channels(images: Images, parts: int, smallest: int) -> tuple[Labels, Parts]:
+    """Divide the images once for each of their channels, by how they look in that one alone.
+
+    As product quantisation divides vectors (Jégou et al. 2011, IEEE TPAMI 33(1)): C·K parts tell as many
+    kinds of images apart as K^C would.
+
+    Args:
+        images: ``[N, C, H, W]``.
+        parts: Into how many a channel is divided at most.
+        smallest: As for ``divide``.
+
+    Returns:
+        For each image its part in each channel, int64 ``[N, C]``, the parts of channel 0 first; and for
+        each channel how many images each of its parts has.
+    """
+    found: list[Labels] = []
+    sizes: Parts = ()
+    for channel in range(images.shape[1]):
+        assigned, (counts,) = divide(images[:, channel : channel + 1], None, 1, parts, smallest)
+        found.append(assigned + sum(map(len, sizes)))
+        sizes += (counts,)
+    return np.stack(found, axis=1), sizes
+
+
 def _look_at_points(points: Images) -> Callable[[Images], Rows]:
     """Return what turns points into whole numbers, by the range of them all."""
     low, high = (float(end) for end in (points.min(), points.max()))

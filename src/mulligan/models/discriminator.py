@@ -12,6 +12,8 @@ from mulligan.recipe import ConditionKind
 class Discriminator(nn.Module):
     """D(x, y) = head(φ(x, y)): images ``[B, C, H, W]`` → features φ ``[B, F]`` → logits ``[B, heads]``.
 
+    y is one label for each image, ``[B]``, or several, ``[B, L]``.
+
     Under "concat" the body sees y as one-hot planes behind the image's channels (Mirza and Osindero
     2014, arXiv 1411.1784). Under "projection" it does not, and the logit is head(φ(x)) + ⟨e(y), φ(x)⟩
     (Miyato and Koyama 2018, arXiv 1802.05637).
@@ -50,7 +52,10 @@ class Discriminator(nn.Module):
             return logits
         assert y is not None, "a discriminator that was built for labels needs them"
         # Of the asked class alone: among hundreds of groups, the product with every row is most of the work
-        return logits + (phi * embedding(y, self.class_head.weight)).sum(1, keepdim=True)
+        told = embedding(y.flatten(), self.class_head.weight)
+        if y.dim() > 1:  # several labels for each image: ⟨e(y₁) + e(y₂) + …, φ(x)⟩
+            told = told.view(*y.shape, -1).sum(1)
+        return logits + (phi * told).sum(1, keepdim=True)
 
 
 def label_planes(classes: int, conditioning: ConditionKind) -> int:

@@ -50,15 +50,22 @@ def doublings(width: int, max_width: int, count: int) -> list[int]:
 def append_labels(x: Tensor, y: Tensor | None, classes: int) -> Tensor:
     """Put labels y ``[B]`` behind the channels of x ``[B, C, ...]`` as one-hot planes: ``[B, C + K, ...]``.
 
-    Between classes, y is ``[B, K]``: how much of each. Without classes, x is returned as it is and y is
-    not looked at.
+    Labels ``[B, L]`` are several for each image, and numbers ``[B, K]`` how much of each class. Without
+    classes, x is returned as it is and y is not looked at.
     """
     if classes == 0:
         return x
     assert y is not None, "a network that was built for labels needs them"
-    hot = one_hot(y, classes) if y.dim() == 1 else y
-    hot = hot.to(x.dtype).view(-1, classes, *[1] * (x.dim() - 2))
+    hot = many_hot(y, classes).to(x.dtype).view(-1, classes, *[1] * (x.dim() - 2))
     return torch.cat([x, hot.expand(-1, -1, *x.shape[2:])], dim=1)
+
+
+def many_hot(y: Tensor, classes: int) -> Tensor:
+    """Return how much of each class images have, ``[B, K]``: of labels ``[B]`` or ``[B, L]``, or as it is."""
+    if y.is_floating_point():
+        return y
+    hot = one_hot(y, classes)
+    return hot if y.dim() == 1 else hot.sum(1)
 
 
 # Normalisation and activation ------------------------------------------------------------------

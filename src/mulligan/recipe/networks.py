@@ -37,6 +37,8 @@ class Conditioning(Table):
     """k-means parts of each class, or without labels of the whole set, that they are told of."""
     smallest: Annotated[int, Field(ge=1)] = 50
     """Images in such a part, on average, or fewer parts are made: a handful is soon learnt by heart."""
+    channels: bool = False
+    """Divide each colour channel by itself, and tell of all of them: for colours that differ in shape."""
 
     @model_validator(mode="after")
     def _check(self) -> Conditioning:
@@ -44,6 +46,11 @@ class Conditioning(Table):
             raise ValueError("clusters are for networks that are told of them: use kind 'projection'")
         if self.kind != "none" and not self.labels and not self.clusters:
             raise ValueError("labels is false and there are no clusters to tell of: use clusters 100")
+        if self.channels and (self.labels or not self.clusters):
+            raise ValueError(
+                "channels are divided into clusters, without labels: use kind 'projection', labels false "
+                "and clusters 100"
+            )
         return self
 
 
