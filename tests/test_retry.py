@@ -178,7 +178,7 @@ def test_two_runs_side_by_side(parent: Path, tmp_path: Path, capsys: pytest.Capt
         out=tmp_path / "new",
     )
     capsys.readouterr()
-    picture = tmp_path / "compared.png"
+    picture = tmp_path / "new folder" / "compared.png"
     assert command("compare", str(parent), str(run.directory), "--out", str(picture)) == 0
     said = capsys.readouterr().out
     assert "optimizer.generator.lr was 0.001, is 0.0001" in said

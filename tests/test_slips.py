@@ -137,6 +137,8 @@ def test_pictures_of_other_kinds_are_counted(tmp_path: Path) -> None:
     found = data.load(str(tmp_path), size=8)
     assert len(found.images) == 2
     assert found.note.startswith("passed over 3 of other kinds (.gif, .tif, .tiff): .png, .jpg, ")
+    with pytest.raises(UserError, match=r"only 2 images \(passed over 3 of other kinds"):
+        mulligan.train("swift", data=found, size=28, out=tmp_path / "run")
 
 
 def test_a_class_of_another_kind_is_missed(tmp_path: Path) -> None:

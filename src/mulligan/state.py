@@ -247,7 +247,7 @@ def begin(
     _check_kind(recipe, dataset)
     held_out = dataset.held_out(recipe.data.holdout)
     images = torch.from_numpy(dataset.images[held_out:]).to(device)
-    _check_batches(recipe, len(images))
+    _check_batches(recipe, len(images), dataset.note)
     if group:
         _check_parts(recipe, len(images), group.world)
     describe = partial(
@@ -329,12 +329,14 @@ def _check_kind(recipe: Recipe, dataset: Dataset) -> None:
             )
 
 
-def _check_batches(recipe: Recipe, n: int) -> None:
+def _check_batches(recipe: Recipe, n: int, note: str) -> None:
     """Refuse a batch that the data cannot fill, or one in which BatchNorm would find nothing to compare."""
     table, pack = recipe.data, recipe.step.pack
     if n < table.batch:
         hint = f"use {n} or less" if n else "data.holdout takes them all"
-        raise UserError(f"data.batch {table.batch}: there are only {n:,} images: {hint}")
+        raise UserError(
+            f"data.batch {table.batch}: there are only {n:,} images{f' ({note})' if note else ''}: {hint}"
+        )
 
     def leaves_one(batch: int) -> bool:
         left = n % batch if (table.order, table.last) == ("epoch", "short") else 0

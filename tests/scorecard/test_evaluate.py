@@ -23,7 +23,7 @@ from support import command
 
 KEYS = {
     *("schema", "reference", "n", "evaluator", "metrics", "class_histogram", "missing_classes"),
-    *("near_copies", "warnings", "absent", "verdict"),
+    *("class_names", "near_copies", "warnings", "absent", "verdict"),
 }
 SHIPPED = Path(mulligan.__file__).parent / "references" / "mnist"
 
@@ -223,9 +223,10 @@ def digits(n: int = 300) -> Dataset:
 
 
 def test_a_reference_of_labelled_images_comes_back_from_its_files(tmp_path: Path) -> None:
-    made = scorecard.build(digits(), name="some digits", source=None, steps=30)
+    names = ("nought", *"123456789")
+    made = scorecard.build(replace(digits(), class_names=names), name="some digits", source=None, steps=30)
     assert made.evaluator.about.name == "some-digits-cnn"
-    assert made.evaluator.about.class_names == tuple("0123456789")
+    assert made.evaluator.about.class_names == names
     scorecard.save(tmp_path / "ref", made)
     again = load(tmp_path / "ref")
     assert again.about == made.about
@@ -234,6 +235,8 @@ def test_a_reference_of_labelled_images_comes_back_from_its_files(tmp_path: Path
         scorecard.Samples(digits().images[:50], None, None, "x"), again, "x", thorough=False
     )
     assert sum(card.class_histogram) == 50
+    (classes,) = [line for line in card.lines() if line.startswith("classes:")]
+    assert classes.startswith(f"classes: nought: {card.class_histogram[0]}  1: ")
 
 
 def test_without_labels_the_evaluator_is_the_fallback_and_says_so(tmp_path: Path) -> None:

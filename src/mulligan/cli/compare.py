@@ -33,6 +33,7 @@ def compare(
         print(f"\n{out}: both runs as a page")
     elif out is not None:
         try:
+            out.absolute().parent.mkdir(parents=True, exist_ok=True)
             pair.draw(out, first, second)
         except OSError as error:
             raise UserError(f"--out {out}: cannot be written: {error.strerror or error}") from None

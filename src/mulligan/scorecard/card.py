@@ -141,6 +141,7 @@ class Scorecard:
         metrics: By name, see docs/scorecard.md.
         class_histogram: Images of each class as the evaluator sees them; empty without classes.
         missing_classes: Labels of those that all but never occur.
+        class_names: In the order of the labels; empty without classes.
         near_copies: None where the training images are not here.
         warnings: What to know before trusting the generator.
         absent: Rows that could not be measured, and why.
@@ -152,6 +153,7 @@ class Scorecard:
     metrics: dict[str, Metric]
     class_histogram: list[int] = field(default_factory=list)
     missing_classes: list[int] = field(default_factory=list)
+    class_names: list[str] = field(default_factory=list)
     near_copies: NearCopies | None = None
     warnings: list[Warning] = field(default_factory=list)
     absent: dict[str, str] = field(default_factory=dict)
@@ -181,6 +183,7 @@ class Scorecard:
             },
             "class_histogram": self.class_histogram,
             "missing_classes": self.missing_classes,
+            "class_names": self.class_names,
             "near_copies": copies
             and {"count": copies.count, "share": copies.share, "floor_share": copies.floor_share},
             "warnings": [{"kind": w.kind, "message": w.message} for w in self.warnings],
@@ -206,7 +209,8 @@ class Scorecard:
                 f"{f'{copies.floor_share:.2%}':>11}"
             )
         if self.class_histogram and len(self.class_histogram) <= 20:
-            rows += ["", "classes: " + "  ".join(f"{i}: {c:,}" for i, c in enumerate(self.class_histogram))]
+            named = zip(self.class_names, self.class_histogram, strict=True)
+            rows += ["", "classes: " + "  ".join(f"{name}: {count:,}" for name, count in named)]
         rows += [f"not measured: {METRICS.get(name, (name,))[0]}: {why}" for name, why in self.absent.items()]
         rows += [f"warning: {w.kind}: {w.message}" for w in self.warnings]
         return [*rows, "", f"verdict: {self.verdict}"]

@@ -147,6 +147,7 @@ def judge(
         metrics=metrics,
         class_histogram=histogram,
         missing_classes=missing,
+        class_names=list(about.class_names) if histogram else [],
         near_copies=copies,
         warnings=[
             *warn_of_missing(missing, about.class_names),
