@@ -15,7 +15,7 @@ UNITS = {
     "smallest": "images", "steps": "updates", "d_steps": "updates", "min_steps": "updates",
     "minutes": "minutes",
     "data.size": "pixels", "hidden": "units", "dense": "units", "width": "feature maps",
-    "max_width": "feature maps", "channels": "feature maps", "condition.channels": "",
+    "max_width": "feature maps", "channels": "feature maps",
     "pack": "images", "keep": "checkpoints",
     "most": "moments", "augment.noise": "pixel values", "pixels": "pixel values", "latent.size": "numbers",
     "blocks": "blocks", "grid": "images",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ import mulligan
 from mulligan import archive, build, checkpoint, recipe, state
 from mulligan.conditions import Conditions
 from mulligan.data import Dataset, parts, read_digits
-from mulligan.data.parts import divide, divide_channels
+from mulligan.data.parts import divide, divide_pieces
 from mulligan.errors import UserError
 from support import same
 
@@ -95,7 +95,7 @@ def test_channels_are_divided_each_by_itself() -> None:
     noise = np.random.default_rng(0)
     kinds = np.stack([noise.integers(2, size=300), noise.integers(3, size=300)], axis=1)
     images = 80 * kinds[:, :, None, None] + noise.integers(0, 9, (300, 2, 8, 8))
-    found, sizes = divide_channels(images.astype(np.uint8), 3, 50)
+    found, sizes = divide_pieces(images.astype(np.uint8), "channels", 3, 50)
     assert len(sizes) == 2
     assert [sum(of_channel) for of_channel in sizes] == [300, 300]
     assert (np.bincount(found.ravel()) == np.concatenate(sizes)).all()
@@ -105,6 +105,21 @@ def test_channels_are_divided_each_by_itself() -> None:
         assert (found[:, channel] - found[:, channel].min() == alone).all()
     pairs = set(zip(kinds[:, 1].tolist(), found[:, 1].tolist(), strict=True))
     assert len(pairs) == len({part for _, part in pairs})  # no part has two patterns
+
+
+def test_quarters_of_an_odd_size_are_divided_each_by_itself() -> None:
+    noise = np.random.default_rng(0)
+    kinds = noise.integers(2, size=(300, 4))
+    images = noise.integers(0, 9, (300, 3, 9, 7))
+    for piece, (down, across) in enumerate([(slice(4), slice(3)), (slice(4), slice(3, 7))]):
+        images[:, :, down, across] += 90 * kinds[:, piece, None, None, None]
+    for piece, across in ((2, slice(3)), (3, slice(3, 7))):
+        images[:, :, 4:, across] += 90 * kinds[:, piece, None, None, None]
+    found, sizes = divide_pieces(images.astype(np.uint8), "quarters", 2, 50)
+    assert [len(of_piece) for of_piece in sizes] == [2, 2, 2, 2]
+    for piece in range(4):
+        own = found[:, piece] - 2 * piece
+        assert (own == kinds[:, piece]).all() or (own == 1 - kinds[:, piece]).all()
 
 
 # What is told -----------------------------------------------------------------------------------
@@ -152,7 +167,7 @@ def test_what_is_told_can_be_said() -> None:
     assert str(Conditions(((1, 2), (1,)))) == "2 classes, in 3 groups of look-alikes"
     assert str(Conditions(((1, 2),), named=False)) == "2 groups of look-alikes"
     by_channel = Conditions(((1, 2), (3,)), named=False, joint=torch.zeros(3, 2))
-    assert str(by_channel) == "3 groups of look-alikes, of each channel by itself"
+    assert str(by_channel) == "3 groups of look-alikes, of 2 pieces of an image"
 
 
 def test_a_class_without_an_image_can_still_be_asked_for() -> None:
@@ -215,8 +230,8 @@ def test_a_set_without_labels_has_clusters(digits: Dataset) -> None:
         (["condition.clusters=5"], "clusters are for networks that are told of them"),
         (["condition.kind=projection", "condition.labels=false"], "no clusters to tell of"),
         (["condition.kind=concat", "condition.clusters=1001"], "condition.clusters"),
-        (["condition.kind=projection", "condition.channels=true", "condition.clusters=9"], "labels false"),
-        (["condition.channels=true", "condition.labels=false"], "use kind 'projection'"),
+        (["condition.kind=projection", "condition.pieces=channels", "condition.clusters=9"], "labels false"),
+        (["condition.pieces=quarters", "condition.labels=false"], "use kind 'projection'"),
     ],
 )
 def test_conditions_that_mean_nothing_are_refused(overrides: list[str], said: str) -> None:
@@ -282,10 +297,10 @@ def test_groups_that_come_out_otherwise_are_noticed(
         mulligan.resume(run, images=64, data=digits)
 
 
-# Of each channel by itself ----------------------------------------------------------------------
+# In pieces --------------------------------------------------------------------------------------
 
 
-BY_CHANNEL = ("condition.labels=false", "condition.clusters=4", "condition.channels=true")
+IN_PIECES = ("condition.labels=false", "condition.clusters=4")
 
 
 @pytest.fixture(scope="module")
@@ -295,11 +310,13 @@ def coloured(digits: Dataset) -> Dataset:
     return Dataset("coloured", np.concatenate([digits.images, digits.images[other]], axis=1))
 
 
-@pytest.mark.parametrize("kind", ["projection", "concat"])
-def test_a_run_of_channels_goes_on_and_is_drawn_from_as_it_was_trained(
-    kind: str, coloured: Dataset, tmp_path: Path
+@pytest.mark.parametrize(
+    ("kind", "pieces", "count"), [("projection", "channels", 2), ("concat", "quarters", 4)]
+)
+def test_a_run_of_pieces_goes_on_and_is_drawn_from_as_it_was_trained(
+    kind: str, pieces: Literal["channels", "quarters"], count: int, coloured: Dataset, tmp_path: Path
 ) -> None:
-    told = (f"condition.kind={kind}", *BY_CHANNEL)
+    told = (f"condition.kind={kind}", *IN_PIECES, f"condition.pieces={pieces}")
     whole = conditional(tmp_path / "whole", coloured, *told)
     mulligan.resume(whole, images=64, data=coloured)
     half = conditional(tmp_path / "half", coloured, *told)
@@ -310,8 +327,8 @@ def test_a_run_of_channels_goes_on_and_is_drawn_from_as_it_was_trained(
     model = mulligan.load(half)
     joint = model.sampler.conditions.joint
     assert joint is not None
-    assert (joint.numpy() == divide_channels(coloured.images, 4, 50)[0]).all()
-    assert model.sampler.conditions.total == 8
+    assert (joint.numpy() == divide_pieces(coloured.images, pieces, 4, 50)[0]).all()
+    assert model.sampler.conditions.total == 4 * count
     many = model.sample(300, seed=3)
     assert (model.sample(258, seed=3) == many[:258]).all()
     assert (model.interpolate(3, seed=3)[::3] == many[:8]).all()
@@ -336,7 +353,7 @@ def test_a_discriminator_adds_up_what_it_is_told() -> None:
 def test_a_table_that_contradicts_its_recipe_is_refused(
     joint: torch.Tensor | None, coloured: Dataset, tmp_path: Path
 ) -> None:
-    path = checkpoint.find(conditional(tmp_path / "run", coloured, *BY_CHANNEL))
+    path = checkpoint.find(conditional(tmp_path / "run", coloured, *IN_PIECES, "condition.pieces=channels"))
     saved = checkpoint.read(path)
     tensors = {name: tensor for name, tensor in saved.tensors.items() if name != "conditions.joint"}
     if joint is not None:

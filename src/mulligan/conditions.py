@@ -27,8 +27,8 @@ class Conditions:
             unconditional generator.
         named: Whether classes are the data's own, so that a caller may ask for one; else all images
             are of one class, and only its parts differ.
-        joint: Where images were divided once for each colour channel, so that those take the place of
-            classes above: what each training image was told of, int64 ``[N, C]``.
+        joint: Where images were divided in pieces, which take the place of classes above: what each
+            training image was told of, int64 ``[N, P]``.
     """
 
     parts: Parts = ()
@@ -46,18 +46,15 @@ class Conditions:
         """
         if table.kind != "none" and table.labels and not parts:
             parts = ((1,),) * classes  # a checkpoint from before there were parts
-        expected = (
-            0 if table.kind == "none" else classes if table.labels else channels if table.channels else 1
-        )
+        pieces = {"whole": 1, "channels": channels, "quarters": 4}[table.pieces]
+        expected = 0 if table.kind == "none" else classes if table.labels else pieces
         if len(parts) != expected or (table.kind != "none" and not parts):
             raise ValueError(f"it divides {len(parts)} classes, its recipe tells of {expected}")
         if parts and not any(map(sum, parts)):
             raise ValueError("none of its classes has an image")
         if any(len(sizes) > max(1, table.clusters) for sizes in parts):
             raise ValueError(f"it has more parts of a class than condition.clusters, {table.clusters}")
-        if table.channels:
-            joint = _checked(joint, parts)
-        return cls(parts, table.labels, joint if table.channels else None)
+        return cls(parts, table.labels, None if table.pieces == "whole" else _checked(joint, parts))
 
     @property
     def total(self) -> int:
@@ -73,7 +70,7 @@ class Conditions:
         """Say in a few words what networks are told."""
         groups = f"{self.total:,} groups of look-alikes"
         if self.joint is not None:
-            return f"{groups}, of each channel by itself"
+            return f"{groups}, of {len(self.parts)} pieces of an image"
         if not self.named:
             return groups
         classes = f"{self.classes:,} classes"
@@ -117,9 +114,9 @@ class Conditions:
         return asked
 
     def told(self, labels: Labels | None, n: int, rng: torch.Generator) -> Tensor | None:
-        """Draw for n images what the generator is told, int64 ``[n]``, or ``[n, C]`` of channels.
+        """Draw for n images what the generator is told, int64 ``[n]``, or ``[n, P]`` of pieces.
 
-        Parts of a class, and those of channels together, are as likely as the data has them. What is
+        Parts of a class, and those of pieces together, are as likely as the data has them. What is
         drawn for image i does not depend on n.
         """
         if not self.parts:
@@ -139,7 +136,7 @@ class Conditions:
 
 
 def _checked(joint: Tensor | None, parts: Parts) -> Tensor:
-    """Return what images were told of each channel; refuse what those parts cannot be.
+    """Return what images were told of each piece; refuse what those parts cannot be.
 
     Raises:
         ValueError: it is missing, of another shape, or out of range.
@@ -147,8 +144,8 @@ def _checked(joint: Tensor | None, parts: Parts) -> Tensor:
     if joint is None or joint.dtype not in (torch.int16, torch.int64):
         raise ValueError("it does not say of which parts its images were told")
     if joint.dim() != 2 or not len(joint) or joint.shape[1] != len(parts):
-        raise ValueError(f"of each of {len(parts)} channels' parts it tells by a table {list(joint.shape)}")
+        raise ValueError(f"of parts of {len(parts)} pieces it tells by a table {list(joint.shape)}")
     ends = torch.tensor([0, *accumulate(map(len, parts))])
     if ((joint < ends[:-1]) | (joint >= ends[1:])).any():
-        raise ValueError("it tells of a part that its channel does not have")
+        raise ValueError("it tells of a part that its piece does not have")
     return joint.long()

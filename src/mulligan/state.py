@@ -15,7 +15,7 @@ from mulligan.checkpoint import AboutData, Checkpoint, Meta, Scores
 from mulligan.compiled import CannotCompile, Compiled, Compiler, as_written, inductor
 from mulligan.conditions import Conditions
 from mulligan.data.dataset import Dataset
-from mulligan.data.parts import Labels, Parts, divide, divide_channels
+from mulligan.data.parts import Labels, Parts, divide, divide_pieces
 from mulligan.distributed import Group
 from mulligan.ema import EMA
 from mulligan.errors import UserError, first_line
@@ -165,7 +165,8 @@ class State:
     def conditions(self) -> Conditions:
         """What the networks are told of."""
         table = self.recipe.condition
-        joint = self.stream.labels.cpu() if table.channels and self.stream.labels is not None else None
+        told = self.stream.labels
+        joint = None if told is None or table.pieces == "whole" else told.cpu()
         return Conditions(self.about_data.parts, table.labels, joint)
 
     def tensors(self) -> dict[str, Tensor]:
@@ -288,13 +289,13 @@ def begin(
 def _conditions(recipe: Recipe, dataset: Dataset, held_out: int) -> tuple[Labels | None, Parts]:
     """Return what the networks are told of each image, and the parts there are.
 
-    That is int64 ``[N]``, of each channel by itself ``[N, C]``, or None.
+    That is int64 ``[N]``, of pieces ``[N, P]``, or None.
     """
     table = recipe.condition
     if table.kind == "none":
         return None, ()
-    if table.channels:
-        return divide_channels(dataset.images[held_out:], table.clusters, table.smallest)
+    if table.pieces != "whole":
+        return divide_pieces(dataset.images[held_out:], table.pieces, table.clusters, table.smallest)
     labels = dataset.labels[held_out:] if dataset.labels is not None and table.labels else None
     return divide(dataset.images[held_out:], labels, dataset.classes, table.clusters, table.smallest)
 
@@ -321,6 +322,8 @@ def _check_kind(recipe: Recipe, dataset: Dataset) -> None:
         )
     if output == "linear" and not points:
         raise UserError(f"generator.output 'linear' is for points, {dataset.name} is of images: use 'tanh'")
+    if points and recipe.condition.pieces == "quarters":
+        raise UserError(f"condition.pieces: {dataset.name} is of points, which have no quarters: use 'whole'")
     for name, table in (("generator", recipe.generator), ("discriminator", recipe.discriminator)):
         if points and table.kind != "mlp":
             raise UserError(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from itertools import product
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -58,25 +60,32 @@ def divide(
     return found, tuple(sizes)
 
 
-def divide_channels(images: Images, parts: int, smallest: int) -> tuple[Labels, Parts]:
-    """Divide the images once for each of their channels, by how they look in that one alone.
-
-    As product quantisation divides vectors (Jégou et al. 2011, IEEE TPAMI 33(1)): C·K parts tell as many
-    kinds of images apart as K^C would.
+def divide_pieces(
+    images: Images, pieces: Literal["channels", "quarters"], parts: int, smallest: int
+) -> tuple[Labels, Parts]:
+    """Divide the images once for each of their channels or quarters, by how they look in that piece alone.
 
     Args:
         images: ``[N, C, H, W]``.
-        parts: Into how many a channel is divided at most.
+        pieces: C channels, or the upper left, upper right, lower left and lower right.
+        parts: Into how many a piece is divided at most.
         smallest: As for ``divide``.
 
     Returns:
-        For each image its part in each channel, int64 ``[N, C]``, the parts of channel 0 first; and for
-        each channel how many images each of its parts has.
+        For each image its part in each piece, int64 ``[N, P]``, the parts of the first piece first; and
+        for each piece how many images each of its parts has.
     """
+    _, channels, height, width = images.shape
+    halves = [(slice(side // 2), slice(side // 2, None)) for side in (height, width)]
+    cuts: list[tuple[slice, ...]] = (
+        [(slice(c, c + 1),) for c in range(channels)]
+        if pieces == "channels"
+        else [(slice(None), down, across) for down, across in product(*halves)]
+    )
     found: list[Labels] = []
     sizes: Parts = ()
-    for channel in range(images.shape[1]):
-        assigned, (counts,) = divide(images[:, channel : channel + 1], None, 1, parts, smallest)
+    for cut in cuts:
+        assigned, (counts,) = divide(images[:, *cut], None, 1, parts, smallest)
         found.append(assigned + sum(map(len, sizes)))
         sizes += (counts,)
     return np.stack(found, axis=1), sizes

@@ -14,6 +14,7 @@ Init = Literal["he-normal", "inverse-fan-in", "glorot-uniform", "dcgan", "torch"
 Norm = Literal["none", "batch"]
 Resample = Literal["nearest", "bilinear"]
 ConditionKind = Literal["none", "concat", "projection"]
+Pieces = Literal["whole", "channels", "quarters"]
 
 
 class Conditioning(Table):
@@ -27,6 +28,10 @@ class Conditioning(Table):
     With ``clusters`` a class is one of the parts that k-means finds (Liu et al. 2020, arXiv
     2006.10728, in a discriminator's features; here in the images themselves). Nobody who draws images
     has to know of them: they are drawn as often as the data has them.
+
+    Divided in pieces, as product quantisation divides vectors (Jégou et al. 2011, IEEE TPAMI 33(1)), P
+    times K groups tell as many kinds of images apart as K^P would. What is drawn then is what the pieces
+    of one training image were told.
     """
 
     kind: ConditionKind = "none"
@@ -37,8 +42,8 @@ class Conditioning(Table):
     """k-means parts of each class, or without labels of the whole set, that they are told of."""
     smallest: Annotated[int, Field(ge=1)] = 50
     """Images in such a part, on average, or fewer parts are made: a handful is soon learnt by heart."""
-    channels: bool = False
-    """Divide each colour channel by itself, and tell of all of them: for colours that differ in shape."""
+    pieces: Pieces = "whole"
+    """What is divided: whole images, or each colour channel or quarter by itself; all are told of."""
 
     @model_validator(mode="after")
     def _check(self) -> Conditioning:
@@ -46,10 +51,10 @@ class Conditioning(Table):
             raise ValueError("clusters are for networks that are told of them: use kind 'projection'")
         if self.kind != "none" and not self.labels and not self.clusters:
             raise ValueError("labels is false and there are no clusters to tell of: use clusters 100")
-        if self.channels and (self.labels or not self.clusters):
+        if self.pieces != "whole" and (self.labels or not self.clusters):
             raise ValueError(
-                "channels are divided into clusters, without labels: use kind 'projection', labels false "
-                "and clusters 100"
+                f"{self.pieces} are divided into clusters, without labels: use kind 'projection', "
+                "labels false and clusters 100"
             )
         return self
 
