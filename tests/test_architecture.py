@@ -47,7 +47,7 @@ ROOMS: dict[str, str] = {
     "stream": "build data.order distributed hardware pixels recipe seeds | torch",
     "sampler": "build conditions distributed models pixels recipe seeds | numpy torch",
     "archive": "errors files | pydantic safetensors torch",
-    "checkpoint": "archive errors hardware | pydantic torch",  # a recipe is a table to it
+    "checkpoint": "archive errors files hardware | pydantic torch",  # a recipe is a table to it
     "state": (
         "build checkpoint compiled conditions data distributed ema errors graphs hardware recipe sampler step"
         " stream | torch"

@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from mulligan.errors import UserError, first_line
+from mulligan.errors import UserError, first_line, out_of_memory
 from mulligan.files import write_atomically
 
 MAX_HEADER = 2 << 20  # bytes: several times what a thousand class names and a thousand tensors take
@@ -36,11 +36,18 @@ def write(path: Path, tensors: Mapping[str, Tensor], header: str) -> None:
 def opened(path: Path, what: str, instead: Callable[[], str] = str) -> Iterator[Any]:
     """Open a file for ``keys`` and ``get_tensor``; whatever is wrong with it, then or later, is one line.
 
-    The line ends with what ``instead`` says.
+    The line ends with what ``instead`` says, where it is the file that is at fault.
 
     Raises:
         UserError: it cannot be read as ``what``.
+        RuntimeError: there is no memory for it.
     """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise UserError(
+            f"{path}: its path is not Unicode, which the library cannot open: rename it"
+        ) from None
     try:
         with path.open("rb") as start:
             size = int.from_bytes(start.read(8), "little")
@@ -52,9 +59,12 @@ def opened(path: Path, what: str, instead: Callable[[], str] = str) -> Iterator[
             yield file
     except UserError:
         raise
-    except (OSError, SafetensorError, ValueError, RuntimeError, TypeError, KeyError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise UserError(f"{path}: cannot be read as {what}: {first_line(reason)}{instead()}") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read as {what}: {first_line(error.strerror or error)}") from None
+    except (SafetensorError, ValueError, RuntimeError, TypeError, KeyError) as error:
+        if out_of_memory(error):
+            raise
+        raise UserError(f"{path}: cannot be read as {what}: {first_line(error)}{instead()}") from None
 
 
 def header_text(file: Any) -> str | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 from mulligan import archive
 from mulligan.archive import MAX_HEADER, fault
 from mulligan.errors import UserError, first_line, similar
+from mulligan.files import write_atomically
 from mulligan.hardware import Mode
 
 SCHEMA = 1
@@ -235,7 +235,8 @@ def keep_as_best(run: Path, path: Path) -> None:
     try:
         os.link(path, temporary)
     except OSError:  # a file system without links
-        shutil.copyfile(path, temporary)
+        write_atomically(best, path.read_bytes())
+        return
     temporary.replace(best)
 
 

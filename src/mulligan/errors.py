@@ -45,6 +45,13 @@ def printable(message: str) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in message)
 
 
+def out_of_memory(error: Exception) -> bool:
+    """Tell NumPy's, PyTorch's and a GPU's ways of saying so, without importing torch."""
+    return isinstance(error, MemoryError) or any(
+        word in f"{type(error).__name__} {error}" for word in ("OutOfMemoryError", "DefaultCPUAllocator")
+    )
+
+
 def first_line(error: object) -> str:
     """Return the first line of a message, for use within one of ours; neither empty nor endless."""
     line = next(iter(str(error).strip().splitlines()), "") or type(error).__name__

@@ -28,6 +28,7 @@ FRAMES = "samples/timelapse"
 TIMELAPSE = "timelapse.webp"
 GRID = "grid.png"
 PARENT = "parent.json"
+MOST_IMAGES = 10**15  # in a row; more is no run's
 
 Row = dict[str, Any]
 
@@ -86,8 +87,12 @@ def check_unused(out: Path) -> None:
     """Refuse a run directory that already holds something.
 
     Raises:
-        UserError: it does, it is no directory, or it cannot be looked into.
+        UserError: it does, it is no directory, it cannot be looked into, or its name is not Unicode.
     """
+    try:
+        str(out).encode()  # or its checkpoints could be written, and never read
+    except UnicodeEncodeError:
+        raise UserError(f"--out {out}: is not Unicode: use another name") from None
     try:
         if out.is_dir() and any(out.iterdir()):
             raise UserError(f"--out {out}: is not empty, and a run never overwrites: name a new directory")
@@ -259,10 +264,20 @@ def rows_so_far(run: Path) -> list[Row]:
 
 def cards(found: list[Row]) -> list[Row]:
     """Return those rows that hold a light scorecard of images."""
-    return [row for row in found if isinstance(row.get("card"), dict) and "frechet" in row["card"]]
+    return [
+        row for row in found if isinstance(row.get("card"), dict) and _is_finite(row["card"].get("frechet"))
+    ]
 
 
 def _row(value: Any) -> Row:
     row: Row = dict(value)
     row["images"] = int(row["images"])
+    if not 0 <= row["images"] < MOST_IMAGES:
+        raise ValueError("images")
     return row
+
+
+def _is_finite(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return abs(value) < 1e300  # of an integer of any size too; false of NaN

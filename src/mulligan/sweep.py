@@ -7,6 +7,7 @@ import io
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,7 @@ class Sweep:
         """Return what may not change when a sweep goes on."""
         return {
             "recipe": self.recipe,
+            "recipe_sha256": sha256(recipes.read(self.recipe).to_toml().encode()).hexdigest()[:12],
             "ranges": [f"{one.key}={':'.join(one.ends())}{':log' if one.log else ''}" for one in self.ranges],
             "mark": str(self.mark),
             "data": self.data,
@@ -166,7 +168,7 @@ def search(sweep: Sweep, out: Path, trials: int, say: Say) -> dict[str, Any]:
         study_name="sweep",
         load_if_exists=True,
         direction="minimize",
-        sampler=optuna.samplers.TPESampler(seed=sweep.seed + _begun(out)),
+        sampler=optuna.samplers.TPESampler(seed=(sweep.seed + _begun(out)) % 2**32),
     )
     states = optuna.trial.TrialState
     _repeat_what_was_cut_off(study, out)
@@ -207,6 +209,7 @@ def _repeat_what_was_cut_off(study: Any, out: Path) -> None:
 
     for trial in study.get_trials(False, (TrialState.RUNNING,)):
         try:
+            _folder(out, trial.number).mkdir(exist_ok=True)  # where it was cut off before it had one
             with lock(_folder(out, trial.number)):
                 study.tell(trial.number, state=TrialState.FAIL)
                 study.enqueue_trial(trial.params)

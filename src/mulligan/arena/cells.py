@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from mulligan import checkpoint
+from mulligan import recipe as recipes
 from mulligan.errors import RunError, UserError, first_line
 from mulligan.files import write_json
 from mulligan.runlog import lock
@@ -70,6 +71,10 @@ class Cell:
     def run(self) -> Path:
         """The run directory."""
         return self.folder / "run"
+
+    def resolved(self) -> recipes.Recipe:
+        """Return the recipe that is trained."""
+        return recipes.read(self.recipe, self.overrides)
 
     def score(self, mark: Mark) -> Path:
         """Where the score at a mark is kept."""
@@ -158,12 +163,24 @@ class Interrupted(Exception):
 
 
 def read_result(cell: Cell, mark: Mark) -> Result | None:
-    """Read what is known of a cell at a mark; None where it is still to be done."""
+    """Read what is known of a cell at a mark; None where it is still to be done.
+
+    Raises:
+        UserError: the recipe has changed since.
+    """
     try:
         table = json.loads(cell.score(mark).read_text(encoding="utf-8"))
-        return Result(table["failed"], table["seconds"], table["images"], table["card"])
-    except (OSError, ValueError, KeyError, TypeError):
+        result = Result(table["failed"], table["seconds"], table["images"], table["card"])
+        before = table.get("recipe")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
+    if before is not None:
+        trained = recipes.from_dict(before, f"{cell.score(mark)}: its recipe")
+        if changed := recipes.differences(trained, cell.resolved()):
+            raise UserError(
+                f"{cell.recipe}: has changed since {cell.score(mark)}: {changed[0]}: name a new --out"
+            )
+    return result
 
 
 def carry_out(cell: Cell, processes: Processes, say: Callable[[str], object]) -> list[Result]:
@@ -182,6 +199,7 @@ def carry_out(cell: Cell, processes: Processes, say: Callable[[str], object]) ->
                 "seconds": result.seconds,
                 "images": result.images,
                 "card": result.card,
+                "recipe": cell.resolved().model_dump(mode="json", exclude_none=True),
             }
             write_json(cell.score(mark), table)
             frechet = result.card.get("metrics", {}).get("frechet", {}).get("value")

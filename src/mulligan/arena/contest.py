@@ -156,7 +156,7 @@ def same_rules(path: Path, rules: dict[str, Any]) -> None:
     except (ValueError, TypeError):
         raise UserError(f"{path}: is damaged: expected JSON") from None
     for key, value in rules.items():
-        if before.get(key) != value:
+        if before.get(key, value) != value:
             raise UserError(
                 f"{path.parent}: was begun with {key} {before.get(key)}, now {value}: name a new --out, or "
                 "repeat the command as it was (recipes and seeds may be added)"

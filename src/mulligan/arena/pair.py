@@ -62,16 +62,17 @@ def draw(path: Path, a: Path, b: Path) -> None:
         raise UserError("the picture needs an extra package: pip install 'mulligan[plot]'") from None
     figure, axes = pyplot.subplots(2, 2, figsize=(10, 9), dpi=110, layout="constrained")
     for column, run in enumerate((a, b)):
+        name = run.name.replace("$", r"\$")  # no formula
         rows = runlog.rows_so_far(run)
         cards = runlog.cards(rows)
         logged = [row for row in rows if "d_loss" in row]
         axes[0, 0].plot(
-            [row["images"] for row in cards], [row["card"]["frechet"] for row in cards], label=run.name
+            [row["images"] for row in cards], [row["card"]["frechet"] for row in cards], label=name
         )
         images, colour = [row["images"] for row in logged], f"C{column}"
-        axes[0, 1].plot(images, [row["d_loss"] for row in logged], color=colour, label=f"D, {run.name}")
+        axes[0, 1].plot(images, [row["d_loss"] for row in logged], color=colour, label=f"D, {name}")
         axes[0, 1].plot(images, [row["g_loss"] for row in logged], color=colour, linestyle=":", label="G")
-        axes[1, column].set(title=run.name, xticks=[], yticks=[])
+        axes[1, column].set(title=name, xticks=[], yticks=[])
         if (run / runlog.GRID).is_file():
             axes[1, column].imshow(pyplot.imread(run / runlog.GRID), cmap="gray")
     axes[0, 0].set(title="Fréchet distance, light scorecards", xlabel="images seen", yscale="log")

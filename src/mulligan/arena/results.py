@@ -19,7 +19,10 @@ STUDENT = (
     2.1448, 2.1314, 2.1199, 2.1098, 2.1009, 2.0930, 2.0860, 2.0796, 2.0739, 2.0687, 2.0639, 2.0595, 2.0555,
     2.0518, 2.0484, 2.0452, 2.0423,
 )  # fmt: skip
-COLUMNS = ("frechet", "precision", "recall", "coverage", "class_kl", "missing", "seconds", "images")
+COLUMNS = (
+    *("frechet", "precision", "recall", "coverage", "class_kl", "missing"),
+    *("modes", "high_quality", "reverse_kl", "mode_kl", "seconds", "images"),
+)
 
 Outcome = tuple[Cell, list[Result]]
 
@@ -30,14 +33,15 @@ def interval(values: Sequence[float]) -> tuple[float, float | None]:
     n = len(values)
     if n < 2:
         return mean, None
-    quantile = STUDENT[n - 2] if n - 2 < len(STUDENT) else 1.96
+    quantile = STUDENT[n - 2] if n - 2 < len(STUDENT) else 1.96 + 2.4 / (n - 1)  # to three digits
     return mean, quantile * statistics.stdev(values) / math.sqrt(n)
 
 
 def numbers(result: Result) -> dict[str, float]:
     """Flatten a result: every metric, and what it took."""
     found = {name: float(metric["value"]) for name, metric in result.card.get("metrics", {}).items()}
-    found["missing"] = float(len(result.card.get("missing_classes", ())))
+    if result.card.get("class_histogram"):
+        found["missing"] = float(len(result.card.get("missing_classes", ())))
     found["seconds"], found["images"] = result.seconds, float(result.images)
     if result.seconds > 0:
         found["images_per_second"] = result.images / result.seconds
@@ -70,10 +74,12 @@ def summary(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
 
 def cells_of(rows: Sequence[dict[str, Any]]) -> list[list[str]]:
     """Write a summary for people, with a row of headings: mean ± half the 95 % interval over seeds."""
-    cells = [["recipe", "at", "seeds", *COLUMNS]]
+    known = {name for row in rows for name in row["metrics"]} or set(COLUMNS)
+    columns = [name for name in COLUMNS if name in known]
+    cells = [["recipe", "at", "seeds", *columns]]
     for row in rows:
         line = [row["recipe"], row["mark"], f"{row['seeds'] - row['failed']}/{row['seeds']}"]
-        cells.append(line + [_written(row["metrics"].get(name)) for name in COLUMNS])
+        cells.append(line + [_written(row["metrics"].get(name)) for name in columns])
     return cells
 
 

@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 the run failed, 2 the user's input, 130 interrupted.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from typing import Annotated, NoReturn
@@ -13,7 +14,9 @@ import typer
 
 from mulligan._version import __version__
 from mulligan.cli import arena, compare, data, doctor, evaluate, generate, recipes, report, runs, train
-from mulligan.errors import RunError, UserError
+from mulligan.errors import RunError, UserError, out_of_memory
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # a disk's faults, not the user's
 
 app = typer.Typer(
     name="mulligan",
@@ -78,7 +81,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except RunError as error:
         _fail(str(error), 1)
     except (MemoryError, RuntimeError) as error:
-        if not _out_of_memory(error):
+        if not out_of_memory(error):
             raise
         _fail("out of memory: try a smaller data.batch, fewer images or smaller ones", 1)
     except (KeyboardInterrupt, typer.Abort):
@@ -89,14 +92,10 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except OSError as error:
-        _fail(f"cannot write: {error.strerror or error}", 1)
-
-
-def _out_of_memory(error: Exception) -> bool:
-    """Tell NumPy's, PyTorch's and a GPU's ways of saying so, without importing torch."""
-    return isinstance(error, MemoryError) or any(
-        word in f"{type(error).__name__} {error}" for word in ("OutOfMemoryError", "DefaultCPUAllocator")
-    )
+        reason = error.strerror or str(error)
+        if error.filename is not None and error.errno not in FULL:
+            _fail(f"{error.filename}: {reason}", 2)
+        _fail(f"cannot write: {reason}", 1)
 
 
 def _one_line(error: typer.TyperException) -> str:

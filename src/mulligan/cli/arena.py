@@ -97,16 +97,16 @@ def marks(images: int | None, minutes: str | None) -> tuple[Mark, ...]:
     return tuple(Mark(minutes=value) for value in values)
 
 
-def _check_reference(data: str, reference: str | None) -> None:
-    """Refuse what could not be scored before anything trains."""
+def _check_reference(data: str, reference: str | None) -> str:
+    """Refuse what could not be scored before anything trains; return by what it will be."""
     from mulligan import data as data_room
     from mulligan import scorecard
 
     dataset = data_room.load(data)
     if reference is None:
-        scorecard.suited(dataset.name, dataset.sha256, dataset.image_shape)
-    elif reference not in data_room.DATASETS:
-        scorecard.find(reference)
+        return scorecard.suited(dataset.name, dataset.sha256, dataset.image_shape)
+    scorecard.check_suits(reference, dataset.image_shape)
+    return reference
 
 
 def _say_how_to_go_on(out: Path) -> None:
@@ -134,6 +134,7 @@ def sweep(
     n: Annotated[int, typer.Option("-n", min=10, help="Images in a score.")] = 5000,
 ) -> None:
     """Search a recipe's values for the least Fréchet distance (needs mulligan[sweep])."""
+    from mulligan import scorecard
     from mulligan import sweep as sweeping
 
     budget = marks(images, minutes)
@@ -150,7 +151,9 @@ def sweep(
         n,
     )
     wanted.check()
-    _check_reference(data, reference)
+    judge = _check_reference(data, reference)
+    if judge in scorecard.TOYS:
+        raise UserError(f"--reference {judge}: counts modes; a sweep goes by the Fréchet distance to images")
     sweeping.prepare(out, wanted)
     try:
         found = sweeping.search(wanted, out, trials, lambda text: print(text, flush=True))
@@ -167,5 +170,5 @@ def sweep(
         print(f"{len(found['trials']) - len(tried)} trials came to nothing: see {out}/sweep.csv")
     if tried:
         changes = " ".join(f"--set {shlex.quote(change)}" for change in found["set"])
-        print(f"best:      mulligan train {recipe} {changes}")
+        print(f"best:      mulligan train {shlex.quote(recipe)} {changes}")
         print(f"written:   {out}/best.toml, {out}/sweep.csv, {out}/sweep.json")

@@ -20,12 +20,12 @@ def compare(
 ) -> None:
     """Hold two runs side by side: what was changed between them, and what became of it."""
     from mulligan.arena import pair
-    from mulligan.errors import UserError
+    from mulligan.errors import UserError, printable
 
     kind = None if out is None else out.suffix.lower()
     if kind not in (None, ".png", ".html"):
         raise UserError(f"--out {out}: expected FILE.html or FILE.png")
-    print("\n".join([*aligned(pair.table(first, second)), "", *pair.changes(first, second)]))
+    print("\n".join([*aligned(pair.table(first, second)), "", *map(printable, pair.changes(first, second))]))
     if out is not None and kind == ".html":
         from mulligan import reporting
 

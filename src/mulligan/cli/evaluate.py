@@ -55,6 +55,7 @@ def evaluate(
 ) -> None:
     """Judge images against real ones: a scorecard with error bars and floors."""
     from mulligan import distributed, model, scorecard
+    from mulligan.errors import printable
     from mulligan.files import write_json
     from mulligan.runlog import check_writable
 
@@ -75,7 +76,7 @@ def evaluate(
     if str(json_) == "-":
         print(json.dumps(card.to_json(), indent=2, allow_nan=False))
     else:
-        print("\n".join(card.lines()))
+        print("\n".join(map(printable, card.lines())))
     try:
         for path in files:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -121,7 +122,11 @@ def reference(
         training,
         test,
         name=training.name,
-        source=data if size is None else None,
+        source=None
+        if size is not None
+        else data
+        if data in data_room.DATASETS
+        else str(Path(data).absolute()),
         steps=steps,
         seed=seed,
         say=(lambda _text: None) if quiet else (lambda text: print(text, flush=True)),

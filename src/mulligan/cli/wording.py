@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from mulligan.errors import printable
+
 
 def aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Return rows of equally many cells as lines whose columns stand below one another."""
+    """Return rows of equally many cells as lines whose columns stand below one another.
+
+    What a terminal must not be sent is escaped: names in them may be anybody's.
+    """
+    rows = [list(map(printable, row)) for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

@@ -17,7 +17,7 @@ from mulligan.data.idx import read_idx_pair
 from mulligan.data.named import FILES, NAMED, fetch, find_file, folders, load_named, locate, verify
 from mulligan.data.npz import read_npz, write_npz
 from mulligan.data.resize import resize_images
-from mulligan.errors import UserError, nearest, similar
+from mulligan.errors import UserError, first_line, nearest, similar
 
 __all__ = ["DATASETS", "Dataset", "fetch", "load", "locate", "read_digits", "resized", "verify", "write_npz"]
 
@@ -144,7 +144,10 @@ def _load_auto(split: str, fetch_missing: bool, progress: Progress | None) -> Da
 
 
 def _load_path(source: str, size: int | None, split: str, progress: Progress | None) -> Dataset:
-    path = Path(source).expanduser()
+    try:
+        path = Path(source).expanduser()
+    except RuntimeError as error:  # of nobody's home directory
+        raise UserError(f"{source}: {first_line(error)}") from None
     if path.is_dir():
         if any(find_file(path, file) for file in FILES):
             images, labels = _read_idx_folder(path, split)

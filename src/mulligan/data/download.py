@@ -119,7 +119,7 @@ def _receive(url: str, file: BinaryIO, max_bytes: int, timeout: float, progress:
     too_large = f"sends more than the {max_bytes} bytes that are taken"
     with _answer(url, timeout) as response:
         declared = response.getheader("Content-Length")
-        total = int(declared) if declared and declared.isdecimal() else None
+        total = int(declared) if declared and declared.isdecimal() and len(declared) < 20 else None
         if total is not None and total > max_bytes:
             raise _MirrorError(too_large)
         done = 0

@@ -114,11 +114,11 @@ def _entries(folder: Path, root: Path) -> tuple[list[Path], list[Path], list[Pat
     others: list[Path] = []
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        kinds = [(entry.is_dir(), entry.is_file()) for entry in entries]
     except OSError as error:
-        raise UserError(f"{folder}: cannot be read: {error.strerror or error}") from None
-    for entry in entries:
-        is_folder = entry.is_dir()
-        is_image = entry.name.lower().endswith(SUFFIXES) and entry.is_file()  # not a pipe of that name
+        raise UserError(f"{error.filename or folder}: cannot be read: {error.strerror or error}") from None
+    for entry, (is_folder, is_file) in zip(entries, kinds, strict=True):
+        is_image = entry.name.lower().endswith(SUFFIXES) and is_file  # not a pipe of that name
         if entry.name.startswith("."):
             continue
         if not (is_folder or is_image):

@@ -94,8 +94,10 @@ def closeness(distances: Floats, held_out: Floats) -> Estimate:
     below = np.searchsorted(ordered, distances, side="left")
     upto = np.searchsorted(ordered, distances, side="right")
     value = float((m - upto + (upto - below) / 2).sum()) / (n * m)
-    q1, q2 = value / (2 - value), 2 * value**2 / (1 + value)
-    variance = (value * (1 - value) + (n - 1) * (q1 - value**2) + (m - 1) * (q2 - value**2)) / (n * m)
+    least = 1 / (2 * min(n, m))  # at 0 and 1 the formula has no doubt left: half an image's worth is kept
+    doubted = min(max(value, least), 1 - least)
+    q1, q2 = doubted / (2 - doubted), 2 * doubted**2 / (1 + doubted)
+    variance = (doubted * (1 - doubted) + (n - 1) * (q1 - doubted**2) + (m - 1) * (q2 - doubted**2)) / (n * m)
     half = NORMAL * float(np.sqrt(max(variance, 0.0)))
     found = around(value, half, least=0.0)
     return Estimate(found.value, found.low, min(1.0, found.high))

@@ -14,6 +14,7 @@ from mulligan.doctor import Diagnosis
 from mulligan.errors import UserError
 from mulligan.files import try_lock
 from mulligan.recipe import Recipe
+from mulligan.reporting.curves import finite
 from mulligan.runlog import Parent, Row
 
 SCORECARD = "scorecard.json"
@@ -125,7 +126,7 @@ def _card(path: Path) -> dict[str, Any] | None:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return finite(value) is not None
 
 
 def _locked(run: Path) -> bool:

@@ -89,8 +89,16 @@ def _full(facts: Facts, card: dict[str, Any], dataset: Dataset | None) -> Judgem
         counts,
         _shares(counts, shares, dataset),
         missing,
-        _names(facts, counts),
+        _own_names(card, counts) or _names(facts, counts),
     )
+
+
+def _own_names(card: dict[str, Any], counts: tuple[int, ...]) -> tuple[str, ...]:
+    """Return what the card's evaluator calls the classes; nothing where it does not say."""
+    names = card.get("class_names")
+    if not isinstance(names, list) or len(names) != len(counts):
+        return ()
+    return tuple(map(str, names))
 
 
 def _light(facts: Facts, dataset: Dataset | None) -> Judgement:
@@ -128,7 +136,7 @@ def _floors(facts: Facts, card: dict[str, Any]) -> tuple[dict[str, float], Seque
     floors: dict[str, float] = {}
     shares: Sequence[float] = ()
     judge, n, about = card.get("judge"), card.get("n"), facts.meta.data
-    if judge in toys.PLANES:
+    if isinstance(judge, str) and judge in toys.PLANES:
         return {name: found.value for name, found in toys.floors(str(judge), POINTS).items()}, ()
     if isinstance(n, int) and n > 0:
         reference = find("mnist")

@@ -2,12 +2,23 @@
 
 from mulligan.scorecard.building import build
 from mulligan.scorecard.card import Metric, NearCopies, Scorecard, Warning
-from mulligan.scorecard.evaluation import assist, evaluate, judge, making, neighbours, suited, with_inception
+from mulligan.scorecard.evaluation import (
+    TOYS,
+    assist,
+    check_suits,
+    evaluate,
+    judge,
+    making,
+    neighbours,
+    suited,
+    with_inception,
+)
 from mulligan.scorecard.light import Light
 from mulligan.scorecard.reference import Reference, find, save
 from mulligan.scorecard.source import Samples
 
 __all__ = [
+    "TOYS",
     "Light",
     "Metric",
     "NearCopies",
@@ -17,6 +28,7 @@ __all__ = [
     "Warning",
     "assist",
     "build",
+    "check_suits",
     "evaluate",
     "find",
     "judge",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -97,6 +98,9 @@ def _drawn(
     return samples, wanted, found or _found(wanted)
 
 
+TOYS = (*toys.PLANES, toys.STACKED)  # judged by their modes
+
+
 def _found(wanted: str) -> Reference | None:
     return None if _is_toy(wanted) else find(wanted)
 
@@ -129,7 +133,7 @@ def judge(
         absent["memorisation"] = f"trained on {samples.data}, not on the images of this reference"
     else:
         copies = _remember(images, reference, found, absent)
-    asked = _asked_labels(samples, judged, found)
+    asked = _asked_labels(samples, judged, reference.evaluator.about.class_names, found, absent)
     if thorough:
         _train_on(images, asked, reference, found, absent)
     _walk(samples.model, reference, found, absent, seed, device)
@@ -184,14 +188,16 @@ def with_inception(
 ) -> Scorecard:
     """Add the distances by the Inception network, which need the reference's test images.
 
-    Raises:
-        UserError: the images, the package or its weights are not here.
+    Where the images, the package or its weights are not here, the card says so.
     """
-    if card.reference not in SHIPPED:
-        raise UserError(f"--inception: goes with --reference {SHIPPED[0]}, not {card.reference}")
-    real = _test_images(find(card.reference)).images
-    images = read(source, n, seed, device).images
-    found = inception_distances(images, real, device=str(hardware.device(device)), weights=weights)
+    try:
+        if card.reference not in SHIPPED:
+            raise UserError(f"--inception: goes with --reference {SHIPPED[0]}, not {card.reference}")
+        real = _test_images(find(card.reference)).images
+        images = read(source, n, seed, device).images
+        found = inception_distances(images, real, device=str(hardware.device(device)), weights=weights)
+    except UserError as error:  # the rest of the card took its time
+        return replace(card, absent={**card.absent, "inception_fid": str(error)})
     doubt = NORMAL * found["inception_kid_std"]
     fid, kid = found["inception_fid"], found["inception_kid"]
     rows = {
@@ -202,7 +208,7 @@ def with_inception(
 
 
 def _is_toy(name: str) -> bool:
-    return name in toys.PLANES or name == toys.STACKED
+    return name in TOYS
 
 
 def suited(data: str, sha256: str, image_shape: tuple[int, int, int]) -> str:
@@ -221,6 +227,23 @@ def suited(data: str, sha256: str, image_shape: tuple[int, int, int]) -> str:
         f"trained on {data}: `{making(data, image_shape)} --out FOLDER` makes what it can be judged by, "
         "--reference FOLDER; --reference mnist judges it as MNIST's digits"
     )
+
+
+def check_suits(reference: str, image_shape: tuple[int, int, int]) -> None:
+    """Refuse a reference by which images of that shape could not be judged.
+
+    Raises:
+        UserError: it is for others, or there is no such reference.
+    """
+    if _is_toy(reference):
+        expected = (3, 28, 28) if reference == toys.STACKED else POINT
+    else:
+        expected = find(reference).evaluator.about.image_shape
+    if image_shape != expected:
+        own, other = ("×".join(map(str, shape)) for shape in (image_shape, expected))
+        raise UserError(
+            f"--reference {reference}: is for {other} (channels × height × width), the data is {own}"
+        )
 
 
 def making(data: str, image_shape: tuple[int, int, int]) -> str:
@@ -250,6 +273,9 @@ def _remember(
     except UserError as error:
         absent["memorisation"] = str(error)
         return None
+    if not len(reference.held_out):
+        absent["memorisation"] = "the reference does not say how near held-out images lie"
+        return None
     flat = images.reshape(len(images), -1)
     distances, ratio, _ = memory.nearest(flat, training.reshape(len(training), -1))
     found["memorisation"] = memory.closeness(distances, reference.held_out)
@@ -258,14 +284,21 @@ def _remember(
 
 
 def _asked_labels(
-    samples: Samples, judged: Judged, found: dict[str, Estimate]
+    samples: Samples,
+    judged: Judged,
+    known: Sequence[str],
+    found: dict[str, Estimate],
+    absent: dict[str, str],
 ) -> npt.NDArray[np.int64] | None:
-    """Return what each image was meant to be, or else what the evaluator takes it for."""
+    """Return which of the evaluator's classes each image was meant to be, or else what it takes it for."""
     if judged.probabilities is None:
         return None
-    asked = samples.labels
-    if asked is None or asked.max() >= judged.probabilities.shape[1]:
+    if samples.labels is None:
         return judged.labels
+    if strange := [name for name in samples.class_names if name not in known]:
+        absent["label_agreement"] = f"the evaluator knows no class {strange[0]!r}"
+        return judged.labels
+    asked = np.array([known.index(name) for name in samples.class_names])[samples.labels]
     found["label_agreement"] = wilson(int((judged.labels == asked).sum()), len(asked))
     return asked
 

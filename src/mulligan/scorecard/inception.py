@@ -6,6 +6,8 @@ original TensorFlow code. On digits they say little: the network has only ever s
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -14,6 +16,7 @@ from torch.utils.data import Dataset
 from mulligan.errors import UserError, first_line
 
 WEIGHTS = "weights-inception-2015-12-05-6726825d.pth"
+URL = f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{WEIGHTS}"
 FEWEST = 100  # images; the kernel distance is a mean over subsets
 
 Pixels = npt.NDArray[np.uint8]
@@ -64,11 +67,11 @@ def inception_distances(
             fid=True,
             kid=True,
             kid_subset_size=min(1000, few),
-            feature_extractor_weights_path=weights,
+            feature_extractor_weights_path=_plain(weights),
             save_cpu_ram=True,
             verbose=False,
         )
-    except (OSError, RuntimeError) as error:  # a URLError is an OSError
+    except (OSError, RuntimeError, ValueError, LookupError) as error:  # a URLError is an OSError
         raise UserError(
             f"--inception: the network's weights could not be had: {first_line(error)}: put {WEIGHTS} into "
             "~/.cache/torch/hub/checkpoints, or name the file with --inception-weights"
@@ -78,3 +81,19 @@ def inception_distances(
         "inception_kid": float(found["kernel_inception_distance_mean"]),
         "inception_kid_std": float(found["kernel_inception_distance_std"]),
     }
+
+
+def _plain(weights: str | None) -> str:
+    """Return the file of the network's weights, fetched where it is not here; it holds tensors and no code.
+
+    The library would unpickle what it fetches itself.
+    """
+    file = Path(weights or Path(torch.hub.get_dir(), "checkpoints", WEIGHTS))
+    if weights is None and not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(URL, str(file), progress=False)
+    try:
+        torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever a strange file makes of it
+        raise ValueError(f"{file}: {first_line(error)}") from None
+    return str(file)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from mulligan import archive, evaluator
 from mulligan import data as data_room
@@ -62,12 +63,24 @@ class About(BaseModel):
     source: Annotated[str, Field(max_length=4096)] | None
     training_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
     training_images: Annotated[int, Field(ge=1, le=10**9)]
-    class_shares: Annotated[tuple[float, ...], Field(max_length=1000)]
+    class_shares: Annotated[tuple[Annotated[float, Field(ge=0, le=1)], ...], Field(max_length=1000)]
     pixels: Profile
     unit: Annotated[float, Field(gt=0)]
     near_copies: tuple[int, int] | None
     sizes: Annotated[tuple[int, ...], Field(min_length=1, max_length=64)]
     floors: dict[str, Annotated[tuple[float, ...], Field(max_length=64)]]
+
+    @model_validator(mode="after")
+    def _check(self) -> About:
+        if self.sizes[0] < 1 or any(a >= b for a, b in pairwise(self.sizes)):
+            raise ValueError("its sizes do not rise from 1 on")
+        if any(len(values) not in (0, len(self.sizes)) for values in self.floors.values()):
+            raise ValueError("it has not as many floors as sizes")
+        if self.near_copies is not None and not 0 <= self.near_copies[0] <= max(1, self.near_copies[1]):
+            raise ValueError("its near copies are more than there are images")
+        if self.near_copies is not None and self.near_copies[1] < 1:
+            raise ValueError("its near copies are of no image")
+        return self
 
 
 @dataclass(frozen=True)

@@ -28,12 +28,14 @@ class Samples:
         labels: What each was meant to be, int64 ``[N]``; None where nobody said.
         model: The generator that drew them, if one did.
         data: The name of the set they are from, or their generator was trained on.
+        class_names: In the order of the labels; empty without.
     """
 
     images: npt.NDArray[np.uint8]
     labels: npt.NDArray[np.int64] | None
     model: Model | None
     data: str
+    class_names: tuple[str, ...] = ()
 
     @property
     def are_points(self) -> bool:
@@ -66,13 +68,14 @@ def read(
         wanted = f"{n}, as -n says" if n else f"at least {FEWEST}"
         raise UserError(f"{source}: has {len(dataset)} images, expected {wanted}")
     images, labels = in_canonical_order(dataset.images, dataset.labels, n)
-    return Samples(images, labels, None, dataset.name)
+    return Samples(images, labels, None, dataset.name, dataset.class_names)
 
 
 def _from_model(model: Model, n: int, seed: int) -> Samples:
     drawn = model.sample(n, seed)
     images, labels = in_canonical_order(drawn, model.sampler.labels(n))
-    return Samples(images, labels, model, model.about.data.name)
+    about = model.about.data
+    return Samples(images, labels, model, about.name, about.class_names)
 
 
 def _from_files(source: str | Path) -> Dataset:
