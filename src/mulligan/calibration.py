@@ -13,6 +13,7 @@ import json
 import math
 import statistics
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import torch
@@ -29,6 +30,7 @@ WORTH_MEASURING = 10.0  # seconds: a shorter run would be over before a better w
 WORTH_COMPILING = 45.0  # seconds: compiling takes 5 to 20 of them, the first time
 SECONDS = 0.4  # for each figure, of which there are four at the most
 MOST_UPDATES = 100
+LEAST_TIMED = 4  # however slow
 UPKEEP = 1.06  # a run's time over that of its updates: pictures, scorecards, checkpoints, examinations
 AHEAD = 10  # updates that another device is given before they are waited for
 APART = {"name", "title", "source", "budget", "log", "samples", "card", "checkpoint", "stop"}
@@ -145,7 +147,7 @@ class Figures:
         if (known := self.known(mode)) is not None:
             return known
         _take(state, mode)
-        self.note(mode, _seconds_per_update(state))
+        self.note(mode, _seconds_per_update(state, typical=min))  # of what else the machine does, the least
         self.save()
         return self._seconds[_name(mode)]
 
@@ -160,18 +162,20 @@ def _name(mode: Mode) -> str:
     return " ".join(map(str, asdict(mode).values()))
 
 
-def _seconds_per_update(state: State, updates: int = MOST_UPDATES) -> float:
+def _seconds_per_update(
+    state: State, updates: int = MOST_UPDATES, typical: Callable[[list[float]], float] = statistics.mean
+) -> float:
     at_once = 1 if state.device.type == "cpu" else min(AHEAD, updates)
     with state.rehearsal():
         float(state.advance().health)  # the first is slower
         taken: list[float] = []
-        while len(taken) * at_once < updates and sum(taken) * at_once < SECONDS:
+        while len(taken) * at_once < updates and (sum(taken) * at_once < SECONDS or len(taken) < LEAST_TIMED):
             start = time.perf_counter()
             for _ in range(at_once):
                 last = state.advance()
             float(last.health)  # waits until it is done
             taken.append((time.perf_counter() - start) / at_once)
-    return statistics.mean(taken)
+    return typical(taken)
 
 
 def _updates_left(state: State) -> int:
