@@ -22,6 +22,8 @@ from mulligan.errors import UserError
 from support import same
 
 DIGITS_IN_20 = "a4c086bd8e7df9c3"
+IN_PIECES = ("condition.labels=false", "condition.clusters=4")
+QUARTERS = "condition.pieces=quarters"
 QUICK = ("data.batch=8", "generator.width=2", "discriminator.width=2")
 
 
@@ -120,6 +122,17 @@ def test_quarters_of_an_odd_size_are_divided_each_by_itself() -> None:
     for piece in range(4):
         own = found[:, piece] - 2 * piece
         assert (own == kinds[:, piece]).all() or (own == 1 - kinds[:, piece]).all()
+
+
+def test_points_and_lines_have_no_quarters(digits: Dataset) -> None:
+    noise = np.random.default_rng(0)
+    points: Any = noise.random((200, 2, 1, 1), np.float32)
+    with pytest.raises(UserError, match="is of points, which have no quarters"):
+        state.begin(recipe.read("points", ("condition.pieces=quarters",)), Dataset("points", points))
+    lines = Dataset("lines", digits.images[:, :, :1, :8].copy())
+    told = recipe.read("mlp-relu", ("condition.kind=projection", *IN_PIECES, QUARTERS))
+    with pytest.raises(UserError, match="is of images of 1×8, which have no quarters"):
+        state.begin(told, lines)
 
 
 # What is told -----------------------------------------------------------------------------------
@@ -300,9 +313,6 @@ def test_groups_that_come_out_otherwise_are_noticed(
 # In pieces --------------------------------------------------------------------------------------
 
 
-IN_PIECES = ("condition.labels=false", "condition.clusters=4")
-
-
 @pytest.fixture(scope="module")
 def coloured(digits: Dataset) -> Dataset:
     """Two unrelated digits as the colours of each image."""
@@ -348,7 +358,13 @@ def test_a_discriminator_adds_up_what_it_is_told() -> None:
 
 @pytest.mark.parametrize(
     "joint",
-    [None, torch.zeros(0, 2), torch.zeros(5, 2).short(), torch.tensor([[0, 9]]), torch.tensor([[0, 4, 8]])],
+    [
+        None,
+        torch.zeros(0, 2).long(),
+        torch.zeros(5, 2).short(),
+        torch.tensor([[0, 9]]),
+        torch.tensor([[0, 4, 8]]),
+    ],
 )
 def test_a_table_that_contradicts_its_recipe_is_refused(
     joint: torch.Tensor | None, coloured: Dataset, tmp_path: Path

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from functools import partial
@@ -155,6 +156,18 @@ def test_a_busy_moment_changes_the_forecast_and_not_the_way(
         assert forecast.mode == Mode("bf16")
         seconds.append(forecast.seconds)
     assert seconds == pytest.approx([seconds[0], 2.5 * seconds[0], seconds[0]])
+
+
+def test_the_quickest_of_a_few_updates_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One slow moment, of another program's making, is not held against a way to compute."""
+    run = state.begin(a_recipe(), images())
+    clock = iter([0.0, 5.0, 10.0, 10.5, 11.0, 11.5, 12.0, 12.5, 13.0, 13.5])
+    monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
+    assert calibration._seconds_per_update(run, least=4, typical=min) == 5.0  # it took too long to go on
+    clock = iter([0.0, 3.0, 10.0, 10.5, 11.0, 11.5, 12.0, 12.5, 13.0, 13.5])
+    assert calibration._seconds_per_update(run, least=4, typical=min) == 0.5
+    clock = iter([0.0, 0.5])
+    assert calibration._seconds_per_update(run) == 0.5
 
 
 class Nobody:

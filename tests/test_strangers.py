@@ -16,11 +16,12 @@ from PIL import Image
 from safetensors import SafetensorError
 
 import mulligan
-from mulligan import archive, checkpoint, data, runlog, scorecard
+from mulligan import archive, checkpoint, data, runlog, scorecard, training
 from mulligan.arena import pair
-from mulligan.cli import wording
+from mulligan.cli import arena, wording
 from mulligan.data import read_digits, write_npz
 from mulligan.errors import UserError
+from mulligan.evaluator import Evaluator
 from mulligan.reporting import facts, judging
 from mulligan.scorecard.reference import Reference
 from support import command
@@ -96,6 +97,11 @@ def test_a_table_sends_a_terminal_no_commands() -> None:
     assert list(wording.aligned([["a\x1b[2J", "b"], ["c", "d\ne"]])) == ["a\\x1b[2J  b", "c         d\\ne"]
 
 
+def test_an_odd_name_is_escaped_in_what_is_said_of_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command("runs", "\x1b[31m" + "x" * 300) == 2
+    assert "\x1b" not in capsys.readouterr().err
+
+
 def test_what_cannot_be_read_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "a.png").symlink_to("a.png")
     Image.new("L", (8, 8)).save(tmp_path / "b.png")
@@ -159,8 +165,9 @@ def test_a_page_names_classes_as_the_card_does() -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"sizes": (0, 5)},
-        {"sizes": (50, 10)},
+        {"sizes": (5, 0), "floors": {}},
+        {"sizes": (0, 5), "floors": {}},
+        {"sizes": (50, 10), "floors": {}},
         {"floors": {"frechet": (0.1,) * 60}},
         {"class_shares": (-0.5,) * 10},
         {"near_copies": (0, 0)},
@@ -214,6 +221,9 @@ def test_a_reference_that_does_not_fit_is_refused_before_anything_trains(
             "the data is 1×16×16\n"
         )
     assert not (tmp_path / "a").exists()
+    arena._check_reference("mlp-relu", (), "digits", "mnist")
+    with pytest.raises(UserError, match=r"is for 1×28×28 .*, the data is 1×16×16"):
+        arena._check_reference("mlp-relu", ("data.size=16",), "digits", "mnist")
     sweep = ("sweep", "points", "--data", "ring-8", "--images", "64", "--out", tmp_path / "s")
     assert command(*sweep, "--range", "data.batch=8:16") == 2
     assert "counts modes; a sweep goes by the Fréchet distance" in capsys.readouterr().err
@@ -227,3 +237,20 @@ def test_a_reference_finds_its_images_from_anywhere(tmp_path: Path, monkeypatch:
     assert command("reference", "some.npz", "--out", "ref", "--steps", "1", "--quiet") == 0
     monkeypatch.chdir(tmp_path.parent)
     assert scorecard.find(tmp_path / "ref").about.source == str(tmp_path / "some.npz")
+    assert training.source_of("auto", "mnist") == "mnist"
+    assert training.source_of("~/x.npz", "~/x.npz") == str(Path.home() / "x.npz")
+
+
+def test_classes_that_are_only_numbered_go_by_their_numbers(made: Reference) -> None:
+    """As files do that name none, whatever the evaluator calls its classes."""
+    digits = read_digits()
+    words = tuple("abcdefghij")
+    about = made.evaluator.about.model_copy(update={"class_names": words})
+    named = replace(made, evaluator=Evaluator(about, made.evaluator.sha256, made.evaluator.network))
+    for names in ((), tuple("0123456789"), words):
+        samples = scorecard.Samples(digits.images[:100], digits.labels[:100], None, "x", names)  # type: ignore[index]
+        card = scorecard.judge(samples, named, "x", thorough=False)
+        assert card.metrics["label_agreement"].value > 0.5
+        assert any(line.startswith("classes: a: ") for line in card.lines())
+    bare = scorecard.Scorecard("x", 10, {}, {}, class_histogram=[4, 6])
+    assert "classes: 0: 4  1: 6" in bare.lines()

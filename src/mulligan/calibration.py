@@ -30,7 +30,8 @@ WORTH_MEASURING = 10.0  # seconds: a shorter run would be over before a better w
 WORTH_COMPILING = 45.0  # seconds: compiling takes 5 to 20 of them, the first time
 SECONDS = 0.4  # for each figure, of which there are four at the most
 MOST_UPDATES = 100
-LEAST_TIMED = 4  # however slow
+LEAST = 4  # updates, to choose the quickest of, so long as they take no more than
+MOST_SECONDS = 4.0
 UPKEEP = 1.06  # a run's time over that of its updates: pictures, scorecards, checkpoints, examinations
 AHEAD = 10  # updates that another device is given before they are waited for
 APART = {"name", "title", "source", "budget", "log", "samples", "card", "checkpoint", "stop"}
@@ -147,7 +148,8 @@ class Figures:
         if (known := self.known(mode)) is not None:
             return known
         _take(state, mode)
-        self.note(mode, _seconds_per_update(state, typical=min))  # of what else the machine does, the least
+        # The quickest of a few, which what else the machine does has touched least
+        self.note(mode, _seconds_per_update(state, least=LEAST, typical=min))
         self.save()
         return self._seconds[_name(mode)]
 
@@ -163,13 +165,18 @@ def _name(mode: Mode) -> str:
 
 
 def _seconds_per_update(
-    state: State, updates: int = MOST_UPDATES, typical: Callable[[list[float]], float] = statistics.mean
+    state: State,
+    updates: int = MOST_UPDATES,
+    least: int = 1,
+    typical: Callable[[list[float]], float] = statistics.mean,
 ) -> float:
     at_once = 1 if state.device.type == "cpu" else min(AHEAD, updates)
     with state.rehearsal():
         float(state.advance().health)  # the first is slower
         taken: list[float] = []
-        while len(taken) * at_once < updates and (sum(taken) * at_once < SECONDS or len(taken) < LEAST_TIMED):
+        while len(taken) * at_once < updates and sum(taken) * at_once < (
+            SECONDS if len(taken) * at_once >= least else MOST_SECONDS
+        ):
             start = time.perf_counter()
             for _ in range(at_once):
                 last = state.advance()

@@ -46,8 +46,8 @@ class AboutData(_Header):
         images: How many of them are trained on.
         image_shape: (C, H, W).
         class_names: In the order of the labels; empty without labels.
-        parts: What a conditional generator is told of: for each class, or for the one of all images,
-            how many images each of its parts has.
+        parts: What a conditional generator is told of: for each class, for the one of all images, or for
+            each piece of them, how many images each of its parts has.
     """
 
     name: str

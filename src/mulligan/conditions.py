@@ -70,7 +70,8 @@ class Conditions:
         """Say in a few words what networks are told."""
         groups = f"{self.total:,} groups of look-alikes"
         if self.joint is not None:
-            return f"{groups}, of {len(self.parts)} pieces of an image"
+            pieces = len(self.parts)
+            return f"{groups}, of {pieces} piece{'s' if pieces > 1 else ''} of an image"
         if not self.named:
             return groups
         classes = f"{self.classes:,} classes"

@@ -27,7 +27,7 @@ class Source(Protocol):
     """Where real images, latents and all other randomness come from."""
 
     def reals(self) -> tuple[Tensor, Tensor | None]:
-        """Draw the next batch: images ``[B, C, H, W]`` in the recipe's range, and labels ``[B]`` or None."""
+        """Draw the next images ``[B, C, H, W]`` in the recipe's range; labels ``[B]``, ``[B, P]`` or None."""
 
     def latents(self, n: int) -> Tensor:
         """Draw n latents, ``[n, Z]``."""

@@ -17,7 +17,8 @@ class Stream:
     Args:
         recipe: Gives the batch, its order, the pixel range and the law of z.
         images: uint8 ``[N, C, H, W]`` on the device that trains; of points in a plane, float32.
-        labels: int64 ``[N]`` beside them, where the recipe's networks are told of classes.
+        labels: int64 ``[N]`` beside them, where the recipe's networks are told of classes; ``[N, P]`` of
+            pieces.
         seed: The run's seed.
         purpose: Streams of different purposes share no randomness.
         dtype: Of what is drawn.

@@ -7,13 +7,12 @@ import io
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from mulligan import recipe as recipes
 from mulligan.arena import Cell, Mark
-from mulligan.arena.cells import Interrupted, Processes, Result, carry_out, interruptible
+from mulligan.arena.cells import Interrupted, Processes, Result, carry_out, interruptible, keep_recipe
 from mulligan.arena.contest import same_rules
 from mulligan.errors import UserError
 from mulligan.files import write_atomically, write_json
@@ -118,7 +117,6 @@ class Sweep:
         """Return what may not change when a sweep goes on."""
         return {
             "recipe": self.recipe,
-            "recipe_sha256": sha256(recipes.read(self.recipe).to_toml().encode()).hexdigest()[:12],
             "ranges": [f"{one.key}={':'.join(one.ends())}{':log' if one.log else ''}" for one in self.ranges],
             "mark": str(self.mark),
             "data": self.data,
@@ -140,6 +138,7 @@ def prepare(out: Path, sweep: Sweep) -> None:
         if not (out / PLAN).exists() and any(out.iterdir()):
             raise UserError(f"--out {out}: is not empty, and nothing is overwritten: name a new directory")
         same_rules(out / PLAN, sweep.rules())
+        keep_recipe(out, sweep.recipe, sweep.overrides)
         write_json(out / PLAN, sweep.rules())
     except OSError as error:
         raise UserError(f"--out {out}: cannot be written: {error.strerror}") from None

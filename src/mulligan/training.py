@@ -125,7 +125,7 @@ def prepare(
                 "mulligan.data.Dataset takes arrays"
             )
         dataset = data_room.load(str(data), size=size, default_size=resolved.data.size, progress=on_data)
-        source = _source(str(data), dataset.name)
+        source = source_of(str(data), dataset.name)
     group = distributed.join(where)
     where = group.device if group else where
     begun = state.begin(resolved, dataset, source=source, size=size, seed=seed, device=where, group=group)
@@ -301,7 +301,7 @@ def follow(plan: Plan, run: Path) -> Run:
     return Run(run, "the leader has ended", state.images, state.steps, state.seconds, interrupted=False)
 
 
-def _source(data: str, name: str) -> str:
+def source_of(data: str, name: str) -> str:
     """Say where a resumed run, started from anywhere, finds the same data again."""
     if data == "auto":
         return name  # what auto chose: elsewhere it may choose another set

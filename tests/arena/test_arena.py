@@ -19,6 +19,7 @@ import scipy.stats
 
 from mulligan.arena import cells, results
 from mulligan.arena.cells import Cell, Mark, Processes, Result, read_result
+from mulligan.errors import UserError
 from support import command
 
 LITTLE = (
@@ -209,6 +210,28 @@ def test_what_cannot_be_held_is_refused_before_anything_is_written(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_recipe_that_has_changed_since_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By what its runs were begun with, even where it was changed while they trained."""
+    mine = tmp_path / "mine.toml"
+    mine.write_text('extends = "mlp-relu"\n[optimizer.generator]\nlr = 1e-3\n')
+    cell = Cell(str(mine), "mine", 0, "digits", tmp_path / "out" / "mine" / "seed-0", (Mark(images=5),))
+
+    def reach(*_: object) -> Result:
+        mine.write_text('extends = "mlp-relu"\n[optimizer.generator]\nlr = 9e-3\n')
+        return Result(None, 1.0, 5, {})
+
+    monkeypatch.setattr(cells, "_reach", reach)
+    assert len(cells.carry_out(cell, Processes(1), lambda _: None)) == 1
+    with pytest.raises(
+        UserError, match=r"has changed since .*: optimizer\.generator\.lr was 0\.001, is 0\.009"
+    ):
+        cells.carry_out(cell, Processes(1), lambda _: None)
+    assert command("arena", mine, "--images", 5, "--seeds", 1, *options(tmp_path / "out")) == 2
+    (cell.folder / cells.RECIPE).write_text("[")
+    with pytest.raises(UserError, match="is damaged: expected a recipe"):
+        cells.carry_out(cell, Processes(1), lambda _: None)
+
+
 def test_a_directory_of_other_things_is_left_alone(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -224,8 +247,7 @@ def test_intervals_over_seeds_are_students(n: int) -> None:
     low, high = scipy.stats.t.interval(0.95, n - 1, values.mean(), scipy.stats.sem(values))
     assert half is not None
     assert mean == pytest.approx(values.mean())
-    assert mean + half == pytest.approx(high, rel=0.003)
-    assert mean - half == pytest.approx(low, rel=0.003)
+    assert 2 * half == pytest.approx(high - low, rel=0.003)
     assert results.interval([4.0]) == (4.0, None)
 
 

@@ -24,10 +24,12 @@ from mulligan import checkpoint
 from mulligan import recipe as recipes
 from mulligan.errors import RunError, UserError, first_line
 from mulligan.files import write_json
+from mulligan.recipe import Recipe
 from mulligan.runlog import lock
 
 PROGRAM = (sys.executable, "-m", "mulligan")
 SCORE = "score-{}.json"
+RECIPE = "recipe.json"  # as the cell was begun with it
 DIVERGED = "is not finite"  # what a run says that can go no further
 SLACK = 0.05  # seconds by which a run may miss its mark
 
@@ -71,10 +73,6 @@ class Cell:
     def run(self) -> Path:
         """The run directory."""
         return self.folder / "run"
-
-    def resolved(self) -> recipes.Recipe:
-        """Return the recipe that is trained."""
-        return recipes.read(self.recipe, self.overrides)
 
     def score(self, mark: Mark) -> Path:
         """Where the score at a mark is kept."""
@@ -163,24 +161,40 @@ class Interrupted(Exception):
 
 
 def read_result(cell: Cell, mark: Mark) -> Result | None:
-    """Read what is known of a cell at a mark; None where it is still to be done.
-
-    Raises:
-        UserError: the recipe has changed since.
-    """
+    """Read what is known of a cell at a mark; None where it is still to be done."""
     try:
         table = json.loads(cell.score(mark).read_text(encoding="utf-8"))
-        result = Result(table["failed"], table["seconds"], table["images"], table["card"])
-        before = table.get("recipe")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return Result(table["failed"], table["seconds"], table["images"], table["card"])
+    except (OSError, ValueError, KeyError, TypeError):
         return None
-    if before is not None:
-        trained = recipes.from_dict(before, f"{cell.score(mark)}: its recipe")
-        if changed := recipes.differences(trained, cell.resolved()):
-            raise UserError(
-                f"{cell.recipe}: has changed since {cell.score(mark)}: {changed[0]}: name a new --out"
-            )
-    return result
+
+
+def check_recipe(folder: Path, recipe: str, overrides: Sequence[str]) -> Recipe:
+    """Return the recipe as it reads now; refuse one that reads otherwise than when ``folder`` was begun.
+
+    Raises:
+        UserError: it does, or what was kept of it is damaged.
+    """
+    now, kept = recipes.read(recipe, overrides), folder / RECIPE
+    if kept.exists():
+        try:
+            before = recipes.from_dict(dict(json.loads(kept.read_text("utf-8"))), str(kept))
+        except (OSError, ValueError, TypeError, RecursionError):
+            raise UserError(f"{kept}: is damaged: expected a recipe as JSON") from None
+        if changed := recipes.differences(before, now):
+            raise UserError(f"{recipe}: has changed since {folder} was begun: {changed[0]}: name a new --out")
+    return now
+
+
+def keep_recipe(folder: Path, recipe: str, overrides: Sequence[str]) -> None:
+    """Keep what a recipe says, for ``check_recipe``.
+
+    Raises:
+        UserError: it has changed since.
+    """
+    now = check_recipe(folder, recipe, overrides)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / RECIPE, now.model_dump(mode="json", exclude_none=True))
 
 
 def carry_out(cell: Cell, processes: Processes, say: Callable[[str], object]) -> list[Result]:
@@ -188,8 +202,10 @@ def carry_out(cell: Cell, processes: Processes, say: Callable[[str], object]) ->
 
     Raises:
         Interrupted: ``processes`` was stopped; what was reached is kept.
+        UserError: the recipe has changed since the cell was begun.
     """
     results = []
+    keep_recipe(cell.folder, cell.recipe, cell.overrides)
     for mark in cell.marks:
         result = read_result(cell, mark)
         if result is None:
@@ -199,7 +215,6 @@ def carry_out(cell: Cell, processes: Processes, say: Callable[[str], object]) ->
                 "seconds": result.seconds,
                 "images": result.images,
                 "card": result.card,
-                "recipe": cell.resolved().model_dump(mode="json", exclude_none=True),
             }
             write_json(cell.score(mark), table)
             frechet = result.card.get("metrics", {}).get("frechet", {}).get("value")

@@ -12,7 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from mulligan import recipe as recipes
-from mulligan.arena.cells import Cell, Interrupted, Mark, Processes, Result, carry_out, interruptible
+from mulligan.arena.cells import (
+    Cell,
+    Interrupted,
+    Mark,
+    Processes,
+    Result,
+    carry_out,
+    check_recipe,
+    interruptible,
+)
 from mulligan.errors import UserError
 from mulligan.files import write_json
 from mulligan.runlog import lock
@@ -93,10 +102,12 @@ def hold(contest: Contest, out: Path, say: Say) -> list[tuple[Cell, list[Result]
     """Carry out what is still to be done, and return the results at each mark of every cell.
 
     Raises:
-        UserError: ``out`` holds something else, or another contest.
+        UserError: ``out`` holds something else, another contest, or runs of a recipe that has changed.
         KeyboardInterrupt: the user ended it; the same call goes on.
     """
     cells = contest.cells(out)
+    for cell in cells:
+        check_recipe(cell.folder, cell.recipe, cell.overrides)
     with opened(out, PLAN, contest.rules()):
         return run_all(cells, contest.jobs, contest.threads, say)
 
@@ -156,7 +167,7 @@ def same_rules(path: Path, rules: dict[str, Any]) -> None:
     except (ValueError, TypeError):
         raise UserError(f"{path}: is damaged: expected JSON") from None
     for key, value in rules.items():
-        if before.get(key, value) != value:
+        if before.get(key) != value:
             raise UserError(
                 f"{path.parent}: was begun with {key} {before.get(key)}, now {value}: name a new --out, or "
                 "repeat the command as it was (recipes and seeds may be added)"

@@ -14,7 +14,7 @@ import typer
 
 from mulligan._version import __version__
 from mulligan.cli import arena, compare, data, doctor, evaluate, generate, recipes, report, runs, train
-from mulligan.errors import RunError, UserError, out_of_memory
+from mulligan.errors import RunError, UserError, out_of_memory, printable
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # a disk's faults, not the user's
 
@@ -104,5 +104,5 @@ def _one_line(error: typer.TyperException) -> str:
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    print(f"mulligan: {' '.join(message.split())}", file=sys.stderr)
+    print(f"mulligan: {printable(' '.join(message.split()))}", file=sys.stderr)
     sys.exit(code)

@@ -50,7 +50,8 @@ def arena(
         tuple(recipe), seeds, marks(images, minutes), data, tuple(set_ or ()), reference, n, quick, jobs
     )
     contest.names()  # refused before anything is written
-    _check_reference(data, reference)
+    for one in recipe:
+        _check_reference(one, contest.overrides, data, reference)
     try:
         outcomes = hold(contest, out, lambda text: print(text, flush=True))
     except KeyboardInterrupt:
@@ -97,12 +98,13 @@ def marks(images: int | None, minutes: str | None) -> tuple[Mark, ...]:
     return tuple(Mark(minutes=value) for value in values)
 
 
-def _check_reference(data: str, reference: str | None) -> str:
+def _check_reference(recipe: str, overrides: tuple[str, ...], data: str, reference: str | None) -> str:
     """Refuse what could not be scored before anything trains; return by what it will be."""
     from mulligan import data as data_room
+    from mulligan import recipe as recipes
     from mulligan import scorecard
 
-    dataset = data_room.load(data)
+    dataset = data_room.load(data, default_size=recipes.read(recipe, overrides).data.size)
     if reference is None:
         return scorecard.suited(dataset.name, dataset.sha256, dataset.image_shape)
     scorecard.check_suits(reference, dataset.image_shape)
@@ -151,7 +153,7 @@ def sweep(
         n,
     )
     wanted.check()
-    judge = _check_reference(data, reference)
+    judge = _check_reference(recipe, wanted.overrides, data, reference)
     if judge in scorecard.TOYS:
         raise UserError(f"--reference {judge}: counts modes; a sweep goes by the Fréchet distance to images")
     sweeping.prepare(out, wanted)

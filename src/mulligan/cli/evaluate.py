@@ -55,7 +55,7 @@ def evaluate(
 ) -> None:
     """Judge images against real ones: a scorecard with error bars and floors."""
     from mulligan import distributed, model, scorecard
-    from mulligan.errors import printable
+    from mulligan.errors import printable, similar
     from mulligan.files import write_json
     from mulligan.runlog import check_writable
 
@@ -64,6 +64,8 @@ def evaluate(
     if not distributed.leads():
         scorecard.assist(source, reference=reference, n=n, seed=seed, device=device)
         return
+    if inception_weights is not None and not inception_weights.is_file():
+        raise UserError(f"--inception-weights {inception_weights}: no such file{similar(inception_weights)}")
     files = [path for path in (json_, neighbours) if path is not None and str(path) != "-"]
     for path in files:
         check_writable(path)
@@ -111,6 +113,7 @@ def reference(
     from mulligan import scorecard
     from mulligan.cli.console import reading
     from mulligan.runlog import check_unused
+    from mulligan.training import source_of
 
     check_unused(out)
     with reading(quiet) as on_data:
@@ -122,11 +125,7 @@ def reference(
         training,
         test,
         name=training.name,
-        source=None
-        if size is not None
-        else data
-        if data in data_room.DATASETS
-        else str(Path(data).absolute()),
+        source=None if size is not None else source_of(data, training.name),
         steps=steps,
         seed=seed,
         say=(lambda _text: None) if quiet else (lambda text: print(text, flush=True)),

@@ -31,7 +31,7 @@ class Conditioning(Table):
 
     Divided in pieces, as product quantisation divides vectors (Jégou et al. 2011, IEEE TPAMI 33(1)), P
     times K groups tell as many kinds of images apart as K^P would. What is drawn then is what the pieces
-    of one training image were told.
+    of one training image were told, and few images may share it, however large the groups of a piece are.
     """
 
     kind: ConditionKind = "none"
@@ -39,7 +39,7 @@ class Conditioning(Table):
     labels: bool = True
     """Whether they are told the data's labels."""
     clusters: Annotated[int, Field(ge=0, le=1000)] = 0
-    """k-means parts of each class, or without labels of the whole set, that they are told of."""
+    """k-means parts of each class, or without labels of the whole set or each piece, to tell them of."""
     smallest: Annotated[int, Field(ge=1)] = 50
     """Images in such a part, on average, or fewer parts are made: a handful is soon learnt by heart."""
     pieces: Pieces = "whole"

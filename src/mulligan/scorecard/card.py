@@ -209,7 +209,8 @@ class Scorecard:
                 f"{f'{copies.floor_share:.2%}':>11}"
             )
         if self.class_histogram and len(self.class_histogram) <= 20:
-            named = zip(self.class_names, self.class_histogram, strict=True)
+            names = self.class_names or map(str, range(len(self.class_histogram)))
+            named = zip(names, self.class_histogram, strict=True)
             rows += ["", "classes: " + "  ".join(f"{name}: {count:,}" for name, count in named)]
         rows += [f"not measured: {METRICS.get(name, (name,))[0]}: {why}" for name, why in self.absent.items()]
         rows += [f"warning: {w.kind}: {w.message}" for w in self.warnings]

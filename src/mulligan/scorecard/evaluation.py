@@ -98,9 +98,6 @@ def _drawn(
     return samples, wanted, found or _found(wanted)
 
 
-TOYS = (*toys.PLANES, toys.STACKED)  # judged by their modes
-
-
 def _found(wanted: str) -> Reference | None:
     return None if _is_toy(wanted) else find(wanted)
 
@@ -207,6 +204,9 @@ def with_inception(
     return replace(card, metrics={**card.metrics, **rows})
 
 
+TOYS = (*toys.PLANES, toys.STACKED)  # judged by their modes
+
+
 def _is_toy(name: str) -> bool:
     return name in TOYS
 
@@ -295,10 +295,14 @@ def _asked_labels(
         return None
     if samples.labels is None:
         return judged.labels
-    if strange := [name for name in samples.class_names if name not in known]:
+    count = int(samples.labels.max()) + 1
+    names = samples.class_names or tuple(map(str, range(count)))
+    if names == tuple(map(str, range(len(known)))):  # numbered, as files that name no classes are
+        names = tuple(known)
+    if strange := [name for name in names if name not in known]:
         absent["label_agreement"] = f"the evaluator knows no class {strange[0]!r}"
         return judged.labels
-    asked = np.array([known.index(name) for name in samples.class_names])[samples.labels]
+    asked = np.array([known.index(name) for name in names])[samples.labels]
     found["label_agreement"] = wilson(int((judged.labels == asked).sum()), len(asked))
     return asked
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import Dataset
 
-from mulligan.errors import UserError, first_line
+from mulligan.errors import UserError, first_line, out_of_memory
 
 WEIGHTS = "weights-inception-2015-12-05-6726825d.pth"
 URL = f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{WEIGHTS}"
@@ -72,6 +72,8 @@ def inception_distances(
             verbose=False,
         )
     except (OSError, RuntimeError, ValueError, LookupError) as error:  # a URLError is an OSError
+        if out_of_memory(error):
+            raise
         raise UserError(
             f"--inception: the network's weights could not be had: {first_line(error)}: put {WEIGHTS} into "
             "~/.cache/torch/hub/checkpoints, or name the file with --inception-weights"
