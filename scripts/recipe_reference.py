@@ -15,8 +15,7 @@ UNITS = {
     "smallest": "images", "steps": "updates", "d_steps": "updates", "min_steps": "updates",
     "minutes": "minutes",
     "data.size": "pixels", "hidden": "units", "dense": "units", "width": "feature maps",
-    "max_width": "feature maps", "channels": "feature maps",
-    "pack": "images", "keep": "checkpoints",
+    "max_width": "feature maps", "channels": "feature maps", "pack": "images", "keep": "checkpoints",
     "most": "moments", "augment.noise": "pixel values", "pixels": "pixel values", "latent.size": "numbers",
     "blocks": "blocks", "grid": "images",
 }  # fmt: skip
@@ -69,7 +68,7 @@ def _section(title: str, path: str, table: dict[str, Any], definitions: dict[str
         if _tables(field, definitions):
             continue
         meaning, source = _split_source(field.get("description", ""))
-        unit = UNITS.get(f"{path.split('.')[-1]}.{name}", UNITS.get(name, ""))
+        unit = UNITS.get(f"{path.split('.')[-1]}.{name}") or UNITS.get(name, "")
         default = "required" if name in table.get("required", []) else f"`{_toml(field.get('default'))}`"
         rows.append((f"`{name}`", _type(field), unit, default, meaning, source))
     if not rows:

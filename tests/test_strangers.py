@@ -221,9 +221,9 @@ def test_a_reference_that_does_not_fit_is_refused_before_anything_trains(
             "the data is 1×16×16\n"
         )
     assert not (tmp_path / "a").exists()
-    arena._check_reference("mlp-relu", (), "digits", "mnist")
+    arena._check_reference("digits", 28, "mnist")
     with pytest.raises(UserError, match=r"is for 1×28×28 .*, the data is 1×16×16"):
-        arena._check_reference("mlp-relu", ("data.size=16",), "digits", "mnist")
+        arena._check_reference("digits", 16, "mnist")
     sweep = ("sweep", "points", "--data", "ring-8", "--images", "64", "--out", tmp_path / "s")
     assert command(*sweep, "--range", "data.batch=8:16") == 2
     assert "counts modes; a sweep goes by the Fréchet distance" in capsys.readouterr().err

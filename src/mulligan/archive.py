@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from mulligan.errors import UserError, first_line, out_of_memory
+from mulligan.errors import UserError, first_line, is_unicode, out_of_memory
 from mulligan.files import write_atomically
 
 MAX_HEADER = 2 << 20  # bytes: several times what a thousand class names and a thousand tensors take
@@ -42,12 +42,8 @@ def opened(path: Path, what: str, instead: Callable[[], str] = str) -> Iterator[
         UserError: it cannot be read as ``what``.
         RuntimeError: there is no memory for it.
     """
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        raise UserError(
-            f"{path}: its path is not Unicode, which the library cannot open: rename it"
-        ) from None
+    if not is_unicode(path):
+        raise UserError(f"{path}: its path is not Unicode, which the library cannot open: rename it")
     try:
         with path.open("rb") as start:
             size = int.from_bytes(start.read(8), "little")

@@ -45,6 +45,15 @@ def printable(message: str) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in message)
 
 
+def is_unicode(path: object) -> bool:
+    """Can a name be written in UTF-8? On Linux it may be any bytes, and some libraries open no such file."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def out_of_memory(error: Exception) -> bool:
     """Tell NumPy's, PyTorch's and a GPU's ways of saying so, without importing torch."""
     return isinstance(error, MemoryError) or any(

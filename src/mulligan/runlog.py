@@ -15,7 +15,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from mulligan.errors import Place, UserError, place, similar
+from mulligan.errors import Place, UserError, is_unicode, place, similar
 from mulligan.files import try_lock, write_atomically, write_json
 from mulligan.recipe import Recipe
 
@@ -28,6 +28,7 @@ FRAMES = "samples/timelapse"
 TIMELAPSE = "timelapse.webp"
 GRID = "grid.png"
 PARENT = "parent.json"
+HUGE = 1e300  # beyond it a number is none; a NaN is not below it
 MOST_IMAGES = 10**15  # in a row; more is no run's
 
 Row = dict[str, Any]
@@ -89,10 +90,8 @@ def check_unused(out: Path) -> None:
     Raises:
         UserError: it does, it is no directory, it cannot be looked into, or its name is not Unicode.
     """
-    try:
-        str(out).encode()  # or its checkpoints could be written, and never read
-    except UnicodeEncodeError:
-        raise UserError(f"--out {out}: is not Unicode: use another name") from None
+    if not is_unicode(out):  # or its checkpoints could be written, and never read
+        raise UserError(f"--out {out}: is not Unicode: use another name")
     try:
         if out.is_dir() and any(out.iterdir()):
             raise UserError(f"--out {out}: is not empty, and a run never overwrites: name a new directory")
@@ -264,9 +263,15 @@ def rows_so_far(run: Path) -> list[Row]:
 
 def cards(found: list[Row]) -> list[Row]:
     """Return those rows that hold a light scorecard of images."""
-    return [
-        row for row in found if isinstance(row.get("card"), dict) and _is_finite(row["card"].get("frechet"))
-    ]
+    known = ((row, row.get("card")) for row in found)
+    return [row for row, card in known if isinstance(card, dict) and finite(card.get("frechet")) is not None]
+
+
+def finite(value: object) -> float | None:
+    """Return a number of a log or a card, else None: text, a truth value, a NaN or one beyond all bounds."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if abs(value) < HUGE else None
 
 
 def _row(value: Any) -> Row:
@@ -275,9 +280,3 @@ def _row(value: Any) -> Row:
     if not 0 <= row["images"] < MOST_IMAGES:
         raise ValueError("images")
     return row
-
-
-def _is_finite(value: object) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return abs(value) < 1e300  # of an integer of any size too; false of NaN

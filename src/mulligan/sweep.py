@@ -138,8 +138,8 @@ def prepare(out: Path, sweep: Sweep) -> None:
         if not (out / PLAN).exists() and any(out.iterdir()):
             raise UserError(f"--out {out}: is not empty, and nothing is overwritten: name a new directory")
         same_rules(out / PLAN, sweep.rules())
-        keep_recipe(out, sweep.recipe, sweep.overrides)
         write_json(out / PLAN, sweep.rules())
+        keep_recipe(out, sweep.recipe, sweep.overrides)
     except OSError as error:
         raise UserError(f"--out {out}: cannot be written: {error.strerror}") from None
 

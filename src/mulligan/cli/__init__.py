@@ -16,7 +16,7 @@ from mulligan._version import __version__
 from mulligan.cli import arena, compare, data, doctor, evaluate, generate, recipes, report, runs, train
 from mulligan.errors import RunError, UserError, out_of_memory, printable
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # a disk's faults, not the user's
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # faults of a disk's, not of the user's
 
 app = typer.Typer(
     name="mulligan",
@@ -93,7 +93,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         sys.exit(0)
     except OSError as error:
         reason = error.strerror or str(error)
-        if error.filename is not None and error.errno not in FULL:
+        if error.filename is not None and error.errno not in DISK:
             _fail(f"{error.filename}: {reason}", 2)
         _fail(f"cannot write: {reason}", 1)
 

@@ -44,14 +44,15 @@ def arena(
 ) -> None:
     """Compare recipes: every one with several seeds under one budget, scored by the same card."""
     from mulligan import hardware, reporting
+    from mulligan import recipe as recipes
     from mulligan.arena import Contest, figure, hold, results
 
     contest = Contest(
         tuple(recipe), seeds, marks(images, minutes), data, tuple(set_ or ()), reference, n, quick, jobs
     )
     contest.names()  # refused before anything is written
-    for one in recipe:
-        _check_reference(one, contest.overrides, data, reference)
+    for size in {recipes.read(one, contest.overrides).data.size for one in recipe}:
+        _check_reference(data, size, reference)
     try:
         outcomes = hold(contest, out, lambda text: print(text, flush=True))
     except KeyboardInterrupt:
@@ -98,13 +99,12 @@ def marks(images: int | None, minutes: str | None) -> tuple[Mark, ...]:
     return tuple(Mark(minutes=value) for value in values)
 
 
-def _check_reference(recipe: str, overrides: tuple[str, ...], data: str, reference: str | None) -> str:
+def _check_reference(data: str, size: int, reference: str | None) -> str:
     """Refuse what could not be scored before anything trains; return by what it will be."""
     from mulligan import data as data_room
-    from mulligan import recipe as recipes
     from mulligan import scorecard
 
-    dataset = data_room.load(data, default_size=recipes.read(recipe, overrides).data.size)
+    dataset = data_room.load(data, default_size=size)
     if reference is None:
         return scorecard.suited(dataset.name, dataset.sha256, dataset.image_shape)
     scorecard.check_suits(reference, dataset.image_shape)
@@ -136,6 +136,7 @@ def sweep(
     n: Annotated[int, typer.Option("-n", min=10, help="Images in a score.")] = 5000,
 ) -> None:
     """Search a recipe's values for the least Fréchet distance (needs mulligan[sweep])."""
+    from mulligan import recipe as recipes
     from mulligan import scorecard
     from mulligan import sweep as sweeping
 
@@ -153,7 +154,7 @@ def sweep(
         n,
     )
     wanted.check()
-    judge = _check_reference(recipe, wanted.overrides, data, reference)
+    judge = _check_reference(data, recipes.read(recipe, wanted.overrides).data.size, reference)
     if judge in scorecard.TOYS:
         raise UserError(f"--reference {judge}: counts modes; a sweep goes by the Fréchet distance to images")
     sweeping.prepare(out, wanted)

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from mulligan.recipe import Recipe
-from mulligan.runlog import Row
+from mulligan.runlog import Row, finite
 
 FORGOTTEN = 5  # half-lives, after which 3 % of a weight's influence is left
-HUGE = 1e300  # beyond it a number is none; a NaN is not below it
 Series = list[tuple[int, float]]  # images seen, value
 
 
@@ -72,11 +71,7 @@ class Chart:
 
 
 def _numbers(found: Iterable[tuple[int, object]]) -> Series:
-    return [
-        (images, float(value))
-        for images, value in found
-        if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < HUGE
-    ]
+    return [(images, number) for images, value in found if (number := finite(value)) is not None]
 
 
 def lasting(series: Series, ill: Sequence[bool], *, share: float = 0.0) -> int | None:

@@ -87,6 +87,13 @@ def mode_codes(digits: Labels) -> Labels:
     return digits @ (10 ** np.arange(digits.shape[1])[::-1])
 
 
+def occurring(counts: Labels) -> Estimate:
+    """Count the modes that occur at least once: how often each does is int64 ``[K]``."""
+    found = int((counts > 0).sum())
+    doubt = NORMAL * float(np.sqrt((counts == 1).sum()))  # a mode of one sample may be missed next time
+    return Estimate(found, max(0.0, found - doubt), min(len(counts), found + doubt))
+
+
 def mode_coverage(codes: Labels, modes: int) -> dict[str, Estimate]:
     """Count the modes that occur, and how unevenly: StackedMNIST's two numbers.
 
@@ -98,10 +105,8 @@ def mode_coverage(codes: Labels, modes: int) -> dict[str, Estimate]:
         modes: 1,000 for three digits, 10,000 for four.
     """
     counts = histogram(codes, modes)
-    found = int((counts > 0).sum())
-    doubt = NORMAL * float(np.sqrt((counts == 1).sum()))  # a mode of one image may be missed next time
     return {
-        "modes": Estimate(found, max(0.0, found - doubt), min(modes, found + doubt)),
+        "modes": occurring(counts),
         "mode_kl": class_kl(counts, np.full(modes, 1 / modes)),
     }
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import numpy.typing as npt
 
-from mulligan.metrics.classes import class_kl, histogram
-from mulligan.metrics.estimate import NORMAL, Estimate, Floats, checked, wilson
+from mulligan.metrics.classes import class_kl, histogram, occurring
+from mulligan.metrics.estimate import Estimate, Floats, checked, wilson
 
 NEAR = 3  # standard deviations
 
@@ -30,10 +28,8 @@ def toy(points: npt.ArrayLike, centres: Floats, std: float) -> dict[str, Estimat
     nearest = distances.argmin(1)
     good = distances.min(1) <= NEAR * std
     counts = histogram(nearest[good].astype(np.int64), len(centres))
-    found = int((counts > 0).sum())
-    doubt = NORMAL * math.sqrt(float((counts == 1).sum()))  # a mode of one point may be missed next time
     answer = {
-        "modes": Estimate(found, max(0.0, found - doubt), min(len(centres), found + doubt)),
+        "modes": occurring(counts),
         "high_quality": wilson(int(good.sum()), len(rows)),
     }
     if counts.sum() > 1:

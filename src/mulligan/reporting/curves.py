@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from mulligan.runlog import Row
+from mulligan.runlog import Row, finite
 
 POINTS = 60_000  # in all curves of a page together
 MOST = 400  # in a curve
@@ -189,13 +188,6 @@ def thin(series: Series, most: int) -> Series:
         [of[i] for i in order] if of else [] for of in (series.x, series.y, series.low, series.high)
     )
     return Series(series.name, x, y, low, high, series.colour, series.dash)  # type: ignore[arg-type]
-
-
-def finite(value: object) -> float | None:
-    """Return a number that can be drawn, else None."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return float(value) if abs(value) < 1e300 and math.isfinite(value) else None
 
 
 def _top(row: Row, name: str) -> object:

@@ -14,8 +14,7 @@ from mulligan.doctor import Diagnosis
 from mulligan.errors import UserError
 from mulligan.files import try_lock
 from mulligan.recipe import Recipe
-from mulligan.reporting.curves import finite
-from mulligan.runlog import Parent, Row
+from mulligan.runlog import Parent, Row, finite
 
 SCORECARD = "scorecard.json"
 

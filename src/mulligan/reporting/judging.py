@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from mulligan.data.dataset import Dataset
-from mulligan.reporting.curves import finite
 from mulligan.reporting.facts import Facts
+from mulligan.runlog import finite
 from mulligan.scorecard import find, toys
 from mulligan.scorecard.card import METRICS, Metric, number
 from mulligan.scorecard.light import POINTS

@@ -17,7 +17,7 @@ from mulligan.reporting.curves import Panel, Series
 from mulligan.reporting.embedding import Frame, embed_file, spread
 from mulligan.reporting.facts import Facts
 from mulligan.reporting.markup import Markup, join, page, section, tag
-from mulligan.runlog import Row
+from mulligan.runlog import Row, finite
 
 LIMIT = 5_000_000  # bytes
 FRAMES = (40, 20, 8, 2)  # sample pictures: the first number with which a page is no larger
@@ -190,12 +190,12 @@ def _race(unit: str, place: Callable[[Row], object], runs: Iterable[tuple[str, i
             cards = runlog.cards(runlog.rows_so_far(run))
         except UserError:
             continue
-        placed = [(curves.finite(place(row)), row["card"]) for row in cards]
+        placed = [(finite(place(row)), row["card"]) for row in cards]
         known = [(x, card) for x, card in placed if x is not None]
         colour = colours.setdefault(name, len(colours)) % 8
-        y = [curves.finite(card.get("frechet")) for _, card in known]
+        y = [finite(card.get("frechet")) for _, card in known]
         every.append(Series(f"{name}, seed {seed}", [x for x, _ in known], y, colour=colour, dash=seed % 4))
-        floors += [floor for _, card in known if (floor := curves.finite(card.get("frechet_floor")))]
+        floors += [floor for _, card in known if (floor := finite(card.get("frechet_floor")))]
     drawn_ones = [one for one in every if one.drawn][: curves.IN_A_PANEL]
     return Panel(
         f"Fréchet distance over {unit}", "Light scorecards", drawn_ones, min(floors, default=None), unit

@@ -76,10 +76,9 @@ class About(BaseModel):
             raise ValueError("its sizes do not rise from 1 on")
         if any(len(values) not in (0, len(self.sizes)) for values in self.floors.values()):
             raise ValueError("it has not as many floors as sizes")
-        if self.near_copies is not None and not 0 <= self.near_copies[0] <= max(1, self.near_copies[1]):
-            raise ValueError("its near copies are more than there are images")
-        if self.near_copies is not None and self.near_copies[1] < 1:
-            raise ValueError("its near copies are of no image")
+        count, of = self.near_copies or (0, 1)
+        if of < 1 or not 0 <= count <= of:
+            raise ValueError(f"its near copies are {count} of {of} images")
         return self
 
 
