@@ -97,7 +97,7 @@ def test_channels_are_divided_each_by_itself() -> None:
     noise = np.random.default_rng(0)
     kinds = np.stack([noise.integers(2, size=300), noise.integers(3, size=300)], axis=1)
     images = 80 * kinds[:, :, None, None] + noise.integers(0, 9, (300, 2, 8, 8))
-    found, sizes = divide_pieces(images.astype(np.uint8), "channels", 3, 50)
+    found, sizes = divide_pieces(images.astype(np.uint8), None, 0, "channels", 3, 50)
     assert len(sizes) == 2
     assert [sum(of_channel) for of_channel in sizes] == [300, 300]
     assert (np.bincount(found.ravel()) == np.concatenate(sizes)).all()
@@ -117,7 +117,7 @@ def test_quarters_of_an_odd_size_are_divided_each_by_itself() -> None:
         images[:, :, down, across] += 90 * kinds[:, piece, None, None, None]
     for piece, across in ((2, slice(3)), (3, slice(3, 7))):
         images[:, :, 4:, across] += 90 * kinds[:, piece, None, None, None]
-    found, sizes = divide_pieces(images.astype(np.uint8), "quarters", 2, 50)
+    found, sizes = divide_pieces(images.astype(np.uint8), None, 0, "quarters", 2, 50)
     assert [len(of_piece) for of_piece in sizes] == [2, 2, 2, 2]
     for piece in range(4):
         own = found[:, piece] - 2 * piece
@@ -175,12 +175,41 @@ def test_parts_of_channels_are_drawn_together_as_the_data_has_them() -> None:
     assert torch.equal(few, told[:7])
 
 
+def test_the_pieces_of_a_class_are_drawn_as_its_images_have_them() -> None:
+    """The class is one more piece, the first; one of no image cannot be asked for."""
+    rows = torch.tensor([[0, 3, 6], [2, 4, 5], [0, 3, 6], [2, 4, 6], [0, 4, 5]])
+    conditions = Conditions(((3, 0, 2), (2, 3), (2, 3)), joint=rows)
+    assert (conditions.classes, conditions.total) == (3, 7)
+    unasked = conditions.labels(5)
+    assert unasked is not None
+    assert unasked.tolist() == [0, 2, 0, 2, 0]
+    assert "1 of 3 classes have no image" in conditions.note
+    with pytest.raises(UserError, match="no image of class 1"):
+        conditions.labels(1, [1])
+    asked = np.resize(np.array([2, 0, 0]), 30_000)
+    told = conditions.told(asked, 30_000, rng())
+    assert told is not None
+    drawn = Counter(map(tuple, told.tolist()))
+    assert {row: count / 10_000 for row, count in drawn.items()} == {
+        (2, 4, 5): pytest.approx(0.5, abs=0.02),
+        (2, 4, 6): pytest.approx(0.5, abs=0.02),
+        (0, 3, 6): pytest.approx(4 / 3, abs=0.03),
+        (0, 4, 5): pytest.approx(2 / 3, abs=0.03),
+    }
+    assert (told[:, 0].numpy() == asked).all()
+    few = conditions.told(asked[:7], 7, rng())
+    assert few is not None
+    assert torch.equal(few, told[:7])
+
+
 def test_what_is_told_can_be_said() -> None:
     assert str(Conditions(((1,), (1,)))) == "2 classes"
     assert str(Conditions(((1, 2), (1,)))) == "2 classes, in 3 groups of look-alikes"
     assert str(Conditions(((1, 2),), named=False)) == "2 groups of look-alikes"
     by_channel = Conditions(((1, 2), (3,)), named=False, joint=torch.zeros(3, 2))
     assert str(by_channel) == "3 groups of look-alikes, of 2 pieces of an image"
+    and_class = Conditions(((2, 1), (1, 2)), joint=torch.tensor([[0, 2], [0, 3], [1, 3]]))
+    assert str(and_class) == "2 classes and 2 groups of look-alikes, of 1 piece of an image"
 
 
 def test_a_class_without_an_image_can_still_be_asked_for() -> None:
@@ -243,7 +272,7 @@ def test_a_set_without_labels_has_clusters(digits: Dataset) -> None:
         (["condition.clusters=5"], "clusters are for networks that are told of them"),
         (["condition.kind=projection", "condition.labels=false"], "no clusters to tell of"),
         (["condition.kind=concat", "condition.clusters=1001"], "condition.clusters"),
-        (["condition.kind=projection", "condition.pieces=channels", "condition.clusters=9"], "labels false"),
+        (["condition.kind=projection", "condition.pieces=channels"], "channels are divided into clusters"),
         (["condition.pieces=quarters", "condition.labels=false"], "use kind 'projection'"),
     ],
 )
@@ -334,11 +363,28 @@ def test_a_run_of_pieces_goes_on_and_is_drawn_from_as_it_was_trained(
     model = mulligan.load(resumed(tmp_path, coloured, *told))
     joint = model.sampler.conditions.joint
     assert joint is not None
-    assert (joint.numpy() == divide_pieces(coloured.images, pieces, 4, 50)[0]).all()
+    assert (joint.numpy() == divide_pieces(coloured.images, None, 0, pieces, 4, 50)[0]).all()
     assert model.sampler.conditions.total == 4 * count
     many = model.sample(300, seed=3)
     assert (model.sample(258, seed=3) == many[:258]).all()
     assert (model.interpolate(3, seed=3)[::3] == many[:8]).all()
+
+
+def test_a_run_of_classes_and_pieces_is_asked_for_a_class(digits: Dataset, tmp_path: Path) -> None:
+    told = ("condition.kind=projection", "condition.clusters=4", QUARTERS)
+    model = mulligan.load(resumed(tmp_path, digits, *told))
+    known = model.sampler.conditions
+    assert (known.classes, known.total) == (10, 10 + 4 * 4)
+    assert known.joint is not None
+    assert (known.joint[:, 0].numpy() == digits.labels).all()
+    found, _ = divide_pieces(digits.images, None, 0, "quarters", 4, 50)
+    assert (known.joint[:, 1:].numpy() - 10 == found).all()
+    many = model.sample(300, seed=3)
+    assert (model.sample(258, seed=3) == many[:258]).all()
+    assert (model.sample(20, seed=3)[10] == model.sample(20, seed=3, labels=[0])[10]).all()
+    assert (model.interpolate(3, seed=3, label=4)[::3] == model.sample(8, seed=3, labels=[4])).all()
+    with pytest.raises(UserError, match=r"expected 0\.\.9, got 10"):
+        model.sample(3, labels=[10])
 
 
 def test_a_discriminator_adds_up_what_it_is_told() -> None:
@@ -361,6 +407,7 @@ def test_a_discriminator_adds_up_what_it_is_told() -> None:
         torch.zeros(5, 2).short(),
         torch.tensor([[0, 9]]),
         torch.tensor([[0, 4, 8]]),
+        torch.tensor([[0, 4]]),  # not as many images as there are
     ],
 )
 def test_a_table_that_contradicts_its_recipe_is_refused(

@@ -28,7 +28,8 @@ class Conditions:
         named: Whether classes are the data's own, so that a caller may ask for one; else all images
             are of one class, and only its parts differ.
         joint: Where images were divided in pieces, which take the place of classes above: what each
-            training image was told of, int64 ``[N, P]``.
+            training image was told of, int64 ``[N, P]``. Its class, if they are the data's, is the
+            first piece, the classes its parts.
     """
 
     parts: Parts = ()
@@ -46,13 +47,19 @@ class Conditions:
         """
         if table.kind != "none" and table.labels and not parts:
             parts = ((1,),) * classes  # a checkpoint from before there were parts
-        pieces = {"whole": 1, "channels": channels, "quarters": 4}[table.pieces]
-        expected = 0 if table.kind == "none" else classes if table.labels else pieces
+        whole = classes if table.labels else 1
+        pieces = {"whole": whole, "channels": channels + table.labels, "quarters": 4 + table.labels}
+        expected = 0 if table.kind == "none" else pieces[table.pieces]
         if len(parts) != expected or (table.kind != "none" and not parts):
             raise ValueError(f"it divides {len(parts)} classes, its recipe tells of {expected}")
         if parts and not any(map(sum, parts)):
             raise ValueError("none of its classes has an image")
-        if any(len(sizes) > max(1, table.clusters) for sizes in parts):
+        divided = parts
+        if table.pieces != "whole" and table.labels:
+            divided = parts[1:]
+            if len(parts[0]) != classes:
+                raise ValueError(f"it tells of {len(parts[0])} classes, its data has {classes}")
+        if any(len(sizes) > max(1, table.clusters) for sizes in divided):
             raise ValueError(f"it has more parts of a class than condition.clusters, {table.clusters}")
         return cls(parts, table.labels, None if table.pieces == "whole" else _checked(joint, parts))
 
@@ -64,27 +71,36 @@ class Conditions:
     @property
     def classes(self) -> int:
         """How many classes a caller may choose from."""
-        return len(self.parts) if self.named else 0
+        return len(self._images)
+
+    @property
+    def _images(self) -> tuple[int, ...]:
+        """How many training images each class has that a caller may choose from."""
+        if not self.named or not self.parts:
+            return ()
+        return tuple(map(sum, self.parts)) if self.joint is None else self.parts[0]
 
     def __str__(self) -> str:
         """Say in a few words what networks are told."""
-        groups = f"{self.total:,} groups of look-alikes"
+        classes = f"{self.classes:,} classes" if self.named else ""
         if self.joint is not None:
-            pieces = len(self.parts)
-            return f"{groups}, of {pieces} piece{'s' if pieces > 1 else ''} of an image"
-        if not self.named:
-            return groups
-        classes = f"{self.classes:,} classes"
-        return f"{classes}, in {groups}" if self.total > self.classes else classes
+            pieces = len(self.parts) - self.named
+            of = f"of {pieces} piece{'s' if pieces > 1 else ''} of an image"
+            told = f"{self.total - self.classes:,} groups of look-alikes, {of}"
+            return f"{classes} and {told}" if classes else told
+        told = f"{self.total:,} groups of look-alikes"
+        if not classes:
+            return told
+        return f"{classes}, in {told}" if self.total > self.classes else classes
 
     @property
     def note(self) -> str:
         """Say which classes have no images; empty where all have."""
-        empty = [k for k, sizes in enumerate(self.parts) if not sum(sizes)]
+        empty = [k for k, images in enumerate(self._images) if not images]
         if not empty:
             return ""
         listed = ", ".join(map(str, empty[:10])) + (", …" if len(empty) > 10 else "")
-        return f"{len(empty)} of {len(self.parts)} classes have no image and cannot be asked for: {listed}."
+        return f"{len(empty)} of {self.classes} classes have no image and cannot be asked for: {listed}."
 
     def labels(self, n: int, labels: Sequence[int] | None = None) -> Labels | None:
         """Return the classes of images 0..n-1, int64 ``[n]``; None where there are none to choose from.
@@ -100,7 +116,7 @@ class Conditions:
                 why = "condition.labels false" if self.parts else "condition.kind 'none'"
                 raise UserError(f"labels: this generator was trained without any ({why})")
             return None
-        present = np.flatnonzero([sum(sizes) for sizes in self.parts])
+        present = np.flatnonzero(self._images)
         if labels is None:
             return present[np.arange(n) % len(present)]
         if len(labels) not in (1, n):
@@ -117,18 +133,23 @@ class Conditions:
     def told(self, labels: Labels | None, n: int, rng: torch.Generator) -> Tensor | None:
         """Draw for n images what the generator is told, int64 ``[n]``, or ``[n, P]`` of pieces.
 
-        Parts of a class, and those of pieces together, are as likely as the data has them. What is
-        drawn for image i does not depend on n.
+        Parts of a class, and those of pieces together, of all images or of a class's, are as likely as
+        the data has them. What is drawn for image i does not depend on n.
         """
         if not self.parts:
             return None
         asked = torch.zeros(n, dtype=torch.int64) if labels is None else torch.from_numpy(labels)
         chance = torch.rand(n, generator=rng, dtype=torch.float64)
         if self.joint is not None:
-            return self.joint[(chance * len(self.joint)).long()]
+            if labels is None:
+                return self.joint[(chance * len(self.joint)).long()]
+            counts = torch.tensor(self.parts[0])
+            begun = counts.cumsum(0) - counts
+            by_class = self.joint[:, 0].argsort(stable=True)
+            return self.joint[by_class[begun[asked] + (chance * counts[asked]).long()]]
         drawn = torch.empty(n, dtype=torch.int64)
-        begun = accumulate(map(len, self.parts), initial=0)
-        for k, (first, sizes) in enumerate(zip(begun, self.parts, strict=False)):
+        firsts = accumulate(map(len, self.parts), initial=0)
+        for k, (first, sizes) in enumerate(zip(firsts, self.parts, strict=False)):
             of_class = asked == k
             upto = torch.tensor(list(accumulate(sizes)), dtype=torch.float64)
             part = torch.searchsorted(upto, chance[of_class] * upto[-1], right=True)
@@ -149,4 +170,6 @@ def _checked(joint: Tensor | None, parts: Parts) -> Tensor:
     ends = torch.tensor([0, *accumulate(map(len, parts))])
     if ((joint < ends[:-1]) | (joint >= ends[1:])).any():
         raise ValueError("it tells of a part that its piece does not have")
+    if not torch.equal(joint.flatten().bincount(minlength=int(ends[-1])), torch.tensor(sum(parts, ()))):
+        raise ValueError("its parts have not as many images as it tells of them")
     return joint.long()

@@ -294,10 +294,12 @@ def _conditions(recipe: Recipe, dataset: Dataset, held_out: int) -> tuple[Labels
     table = recipe.condition
     if table.kind == "none":
         return None, ()
-    if table.pieces != "whole":
-        return divide_pieces(dataset.images[held_out:], table.pieces, table.clusters, table.smallest)
+    images = dataset.images[held_out:]
     labels = dataset.labels[held_out:] if dataset.labels is not None and table.labels else None
-    return divide(dataset.images[held_out:], labels, dataset.classes, table.clusters, table.smallest)
+    into = table.clusters, table.smallest
+    if table.pieces == "whole":
+        return divide(images, labels, dataset.classes, *into)
+    return divide_pieces(images, labels, dataset.classes, table.pieces, *into)
 
 
 def _check_parts(recipe: Recipe, n: int, world: int) -> None:

@@ -69,7 +69,10 @@ def _told(recipe: Recipe) -> str:
     if table.kind == "none":
         return ""
     groups = f"{table.clusters} groups" if table.clusters else ""
-    return " in ".join(filter(None, ("classes" if table.labels else "", groups)))
+    classes = "classes" if table.labels else ""
+    if table.pieces == "whole":
+        return " in ".join(filter(None, (classes, groups)))
+    return " and ".join(filter(None, (classes, f"{groups} of {table.pieces}")))
 
 
 def _rate(lr: float | Curve) -> str:

@@ -61,12 +61,22 @@ def divide(
 
 
 def divide_pieces(
-    images: Images, pieces: Literal["channels", "quarters"], parts: int, smallest: int
+    images: Images,
+    labels: Labels | None,
+    classes: int,
+    pieces: Literal["channels", "quarters"],
+    parts: int,
+    smallest: int,
 ) -> tuple[Labels, Parts]:
     """Divide the images once for each of their channels or quarters, by how they look in that piece alone.
 
+    The class, where there are labels, counts as one more piece, the first: its parts are the classes, and
+    the others are of images of any class.
+
     Args:
         images: ``[N, C, H, W]``.
+        labels: int64 ``[N]``, or None.
+        classes: K, of which some may have no image here.
         pieces: C channels, or the upper left, upper right, lower left and lower right.
         parts: Into how many a piece is divided at most.
         smallest: As for ``divide``.
@@ -82,8 +92,8 @@ def divide_pieces(
         if pieces == "channels"
         else [(slice(None), down, across) for down, across in product(*halves)]
     )
-    found: list[Labels] = []
-    sizes: Parts = ()
+    found = [] if labels is None else [labels]
+    sizes: Parts = () if labels is None else (tuple(np.bincount(labels, minlength=classes).tolist()),)
     for cut in cuts:
         assigned, (counts,) = divide(images[:, *cut], None, 1, parts, smallest)
         found.append(assigned + sum(map(len, sizes)))

@@ -32,6 +32,7 @@ class Conditioning(Table):
     Divided in pieces, as product quantisation divides vectors (Jégou et al. 2011, IEEE TPAMI 33(1)), P
     times K groups tell as many kinds of images apart as K^P would. What is drawn then is what the pieces
     of one training image were told, and few images may share it, however large the groups of a piece are.
+    The class, if labels are told, is one more piece.
     """
 
     kind: ConditionKind = "none"
@@ -39,7 +40,7 @@ class Conditioning(Table):
     labels: bool = True
     """Whether they are told the data's labels."""
     clusters: Annotated[int, Field(ge=0, le=1000)] = 0
-    """k-means parts of each class, or without labels of the whole set or each piece, to tell them of."""
+    """k-means parts of each class, or without labels of the whole set, or of each piece, to tell of."""
     smallest: Annotated[int, Field(ge=1)] = 50
     """Images in such a part, on average, or fewer parts are made: a handful is soon learnt by heart."""
     pieces: Pieces = "whole"
@@ -51,10 +52,9 @@ class Conditioning(Table):
             raise ValueError("clusters are for networks that are told of them: use kind 'projection'")
         if self.kind != "none" and not self.labels and not self.clusters:
             raise ValueError("labels is false and there are no clusters to tell of: use clusters 100")
-        if self.pieces != "whole" and (self.labels or not self.clusters):
+        if self.pieces != "whole" and not self.clusters:
             raise ValueError(
-                f"{self.pieces} are divided into clusters, without labels: use kind 'projection', "
-                "labels false and clusters 100"
+                f"{self.pieces} are divided into clusters: use kind 'projection' and clusters 100"
             )
         return self
 
