@@ -78,7 +78,7 @@ ROOMS: dict[str, str] = {
     ),
     "resuming": "checkpoint data distributed errors files loop recipe runlog training watching",
     "arena": "checkpoint errors files recipe runlog | matplotlib numpy",
-    "sweep": "arena errors files recipe runlog | optuna",
+    "sweep": "arena errors files recipe runlog | optuna sqlalchemy",
     "generation": "data distributed errors hardware model pictures",
     "tracking": "calibration errors loop runlog state | torch",
     # imported when asked for

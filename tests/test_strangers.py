@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,7 +18,7 @@ from safetensors import SafetensorError
 
 import mulligan
 from mulligan import archive, checkpoint, data, runlog, scorecard, training
-from mulligan.arena import pair
+from mulligan.arena import cells, pair
 from mulligan.cli import arena, wording
 from mulligan.data import read_digits, write_npz
 from mulligan.errors import UserError
@@ -228,6 +229,22 @@ def test_a_reference_that_does_not_fit_is_refused_before_anything_trains(
     assert command(*sweep, "--range", "data.batch=8:16") == 2
     assert "counts modes; a sweep goes by the Fréchet distance" in capsys.readouterr().err
     assert not (tmp_path / "s").exists()
+
+
+def test_a_damaged_grid_costs_a_picture_of_two_runs_no_more_than_itself(run: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(run, other)
+    for damage in (b"", b"no picture", (run / runlog.GRID).read_bytes()[:200]):
+        (other / runlog.GRID).write_bytes(damage)
+        assert command("compare", run, other, "--out", tmp_path / "both.png") == 0
+        assert (tmp_path / "both.png").read_bytes()[:4] == b"\x89PNG"
+        (tmp_path / "both.png").unlink()
+
+
+def test_a_run_that_cannot_be_locked_is_not_waited_for(tmp_path: Path) -> None:
+    (tmp_path / runlog.LOCK).mkdir()
+    with pytest.raises(UserError, match="cannot be written: Is a directory"):
+        cells._wait_for_others(tmp_path, cells.Processes(None))
 
 
 def test_a_reference_finds_its_images_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -119,12 +119,17 @@ def describe(run: Path, recipe: Recipe, environment: Row) -> None:
     write_json(run / ENVIRONMENT, environment)
 
 
+class Busy(UserError):
+    """Another process trains here."""
+
+
 @contextmanager
 def lock(run: Path) -> Iterator[None]:
     """Keep a run directory to this process; the lock goes when the process does, however it ends.
 
     Raises:
-        UserError: another process trains here, or nothing can be written here.
+        Busy: another process trains here.
+        UserError: nothing can be written here.
     """
     try:
         file = (run / LOCK).open("a")
@@ -136,7 +141,7 @@ def lock(run: Path) -> Iterator[None]:
         except OSError as error:
             raise UserError(f"{run}: cannot be locked: {error.strerror}") from None
         if not free:
-            raise UserError(f"{run}: another process is training here")
+            raise Busy(f"{run}: another process is training here")
         yield
 
 

@@ -14,9 +14,9 @@ from mulligan import recipe as recipes
 from mulligan.arena import Cell, Mark
 from mulligan.arena.cells import Interrupted, Processes, Result, carry_out, interruptible, keep_recipe
 from mulligan.arena.contest import same_rules
-from mulligan.errors import UserError
+from mulligan.errors import UserError, first_line
 from mulligan.files import write_atomically, write_json
-from mulligan.runlog import lock
+from mulligan.runlog import Busy, lock
 
 STUDY = "study.db"
 PLAN = "sweep-plan.json"
@@ -151,24 +151,30 @@ def search(sweep: Sweep, out: Path, trials: int, say: Say) -> dict[str, Any]:
     with trials of its own, and a trial that a kill cut off is repeated.
 
     Raises:
-        UserError: Optuna is not installed.
+        UserError: Optuna is not installed, or what it kept there is damaged.
         KeyboardInterrupt: the user ended it; the same call goes on.
     """
     try:
         import optuna
     except ImportError:
         raise UserError("a sweep needs an extra package: pip install 'mulligan[sweep]'") from None
+    from sqlalchemy import URL
+    from sqlalchemy.exc import DatabaseError
+
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    storage = optuna.storages.RDBStorage(
-        f"sqlite:///{out / STUDY}", engine_kwargs={"connect_args": {"timeout": 60}}
-    )
-    study = optuna.create_study(
-        storage=storage,
-        study_name="sweep",
-        load_if_exists=True,
-        direction="minimize",
-        sampler=optuna.samplers.TPESampler(seed=(sweep.seed + _begun(out)) % 2**32),
-    )
+    place = URL.create("sqlite", database=str(out / STUDY))
+    try:
+        study = optuna.create_study(
+            storage=optuna.storages.RDBStorage(
+                place.render_as_string(), engine_kwargs={"connect_args": {"timeout": 60}}
+            ),
+            study_name="sweep",
+            load_if_exists=True,
+            direction="minimize",
+            sampler=optuna.samplers.TPESampler(seed=(sweep.seed + _begun(out)) % 2**32),
+        )
+    except DatabaseError as error:
+        raise UserError(f"{out / STUDY}: is damaged, or is none of Optuna's: {first_line(error)}") from None
     states = optuna.trial.TrialState
     _repeat_what_was_cut_off(study, out)
     processes = Processes(None)
@@ -212,7 +218,7 @@ def _repeat_what_was_cut_off(study: Any, out: Path) -> None:
             with lock(_folder(out, trial.number)):
                 study.tell(trial.number, state=TrialState.FAIL)
                 study.enqueue_trial(trial.params)
-        except UserError:
+        except Busy:
             continue  # another process is at it, or about to be
 
 

@@ -83,6 +83,22 @@ def test_a_trial_that_was_cut_off_is_repeated(tmp_path: Path) -> None:
     assert study.trials[2].params == trial.params
 
 
+def test_a_sweep_lies_where_it_was_asked_to_and_says_if_its_study_is_damaged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "lr? 50%41 #1"
+    assert command(*ask(out, 1)) == 0
+    assert (out / "study.db").read_bytes()[:6] == b"SQLite"
+    assert [path.name for path in tmp_path.iterdir()] == [out.name]
+    (out / "study.db").write_bytes(b"no study" * 999)
+    capsys.readouterr()
+    assert command(*ask(out, 2)) == 2
+    said = capsys.readouterr().err
+    assert "study.db: is damaged, or is none of Optuna's: " in said
+    assert said.count("\n") == 1
+    assert (out / "study.db").read_bytes()[:8] == b"no study"
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

@@ -25,7 +25,7 @@ from mulligan import recipe as recipes
 from mulligan.errors import RunError, UserError, first_line
 from mulligan.files import write_json
 from mulligan.recipe import Recipe
-from mulligan.runlog import lock
+from mulligan.runlog import Busy, lock
 
 PROGRAM = (sys.executable, "-m", "mulligan")
 SCORE = "score-{}.json"
@@ -202,7 +202,7 @@ def carry_out(cell: Cell, processes: Processes, say: Callable[[str], object]) ->
 
     Raises:
         Interrupted: ``processes`` was stopped; what was reached is kept.
-        UserError: the recipe has changed since the cell was begun.
+        UserError: the recipe has changed since the cell was begun, or nothing can be written there.
     """
     results = []
     keep_recipe(cell.folder, cell.recipe, cell.overrides)
@@ -282,12 +282,16 @@ def _train(cell: Cell, mark: Mark, processes: Processes) -> tuple[int, str]:
 
 
 def _wait_for_others(run: Path, processes: Processes) -> None:
-    """Wait for a run that was left training when the arena around it was killed."""
+    """Wait for a run that was left training when the arena around it was killed.
+
+    Raises:
+        UserError: nothing can be written there.
+    """
     while run.exists() and not processes.stopped:
         try:
             with lock(run):
                 return
-        except UserError:
+        except Busy:
             time.sleep(0.2)
 
 

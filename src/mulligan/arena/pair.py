@@ -74,7 +74,10 @@ def draw(path: Path, a: Path, b: Path) -> None:
         axes[0, 1].plot(images, [row["g_loss"] for row in logged], color=colour, linestyle=":", label="G")
         axes[1, column].set(title=name, xticks=[], yticks=[])
         if (run / runlog.GRID).is_file():
-            axes[1, column].imshow(pyplot.imread(run / runlog.GRID), cmap="gray")
+            try:
+                axes[1, column].imshow(pyplot.imread(run / runlog.GRID), cmap="gray")
+            except (OSError, SyntaxError, ValueError):  # as Pillow says that it is no whole picture
+                axes[1, column].set_xlabel(f"{runlog.GRID} cannot be read")
     axes[0, 0].set(title="Fréchet distance, light scorecards", xlabel="images seen", yscale="log")
     axes[0, 1].set(title="losses", xlabel="images seen")
     for plot in axes[0]:
