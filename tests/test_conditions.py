@@ -124,6 +124,14 @@ def test_quarters_of_an_odd_size_are_divided_each_by_itself() -> None:
         assert (own == kinds[:, piece]).all() or (own == 1 - kinds[:, piece]).all()
 
 
+def test_a_pyramid_is_the_whole_and_its_quarters(digits: Dataset) -> None:
+    found, sizes = divide_pieces(digits.images, None, 0, "pyramid", 4, 50)
+    whole, (of_whole,) = divide(digits.images, None, 0, 4, 50)
+    quarters, of_quarters = divide_pieces(digits.images, None, 0, "quarters", 4, 50)
+    assert (found == np.column_stack([whole, quarters + 4])).all()
+    assert sizes == (of_whole, *of_quarters)
+
+
 def test_points_and_lines_have_no_quarters(digits: Dataset) -> None:
     noise = np.random.default_rng(0)
     points: Any = noise.random((200, 2, 1, 1), np.float32)
@@ -354,10 +362,15 @@ def coloured(digits: Dataset) -> Dataset:
 
 
 @pytest.mark.parametrize(
-    ("kind", "pieces", "count"), [("projection", "channels", 2), ("concat", "quarters", 4)]
+    ("kind", "pieces", "count"),
+    [("projection", "channels", 2), ("concat", "quarters", 4), ("projection", "pyramid", 5)],
 )
 def test_a_run_of_pieces_goes_on_and_is_drawn_from_as_it_was_trained(
-    kind: str, pieces: Literal["channels", "quarters"], count: int, coloured: Dataset, tmp_path: Path
+    kind: str,
+    pieces: Literal["channels", "quarters", "pyramid"],
+    count: int,
+    coloured: Dataset,
+    tmp_path: Path,
 ) -> None:
     told = (f"condition.kind={kind}", *IN_PIECES, f"condition.pieces={pieces}")
     model = mulligan.load(resumed(tmp_path, coloured, *told))

@@ -47,9 +47,9 @@ class Conditions:
         """
         if table.kind != "none" and table.labels and not parts:
             parts = ((1,),) * classes  # a checkpoint from before there were parts
-        whole = classes if table.labels else 1
-        pieces = {"whole": whole, "channels": channels + table.labels, "quarters": 4 + table.labels}
-        expected = 0 if table.kind == "none" else pieces[table.pieces]
+        pieces = {"whole": 0, "channels": channels, "quarters": 4, "pyramid": 5}[table.pieces]
+        expected = pieces + table.labels if pieces else classes if table.labels else 1
+        expected = 0 if table.kind == "none" else expected
         if len(parts) != expected or (table.kind != "none" and not parts):
             raise ValueError(f"it divides {len(parts)} classes, its recipe tells of {expected}")
         if parts and not any(map(sum, parts)):

@@ -325,7 +325,7 @@ def _check_kind(recipe: Recipe, dataset: Dataset) -> None:
     if output == "linear" and not points:
         raise UserError(f"generator.output 'linear' is for points, {dataset.name} is of images: use 'tanh'")
     height, width = dataset.image_shape[1:]
-    if recipe.condition.pieces == "quarters" and min(height, width) < 2:
+    if recipe.condition.pieces in ("quarters", "pyramid") and min(height, width) < 2:
         what = "points" if points else f"images of {height}×{width}"
         raise UserError(f"condition.pieces: {dataset.name} is of {what}, which have no quarters: use 'whole'")
     for name, table in (("generator", recipe.generator), ("discriminator", recipe.discriminator)):

@@ -64,7 +64,7 @@ def divide_pieces(
     images: Images,
     labels: Labels | None,
     classes: int,
-    pieces: Literal["channels", "quarters"],
+    pieces: Literal["channels", "quarters", "pyramid"],
     parts: int,
     smallest: int,
 ) -> tuple[Labels, Parts]:
@@ -77,7 +77,8 @@ def divide_pieces(
         images: ``[N, C, H, W]``.
         labels: int64 ``[N]``, or None.
         classes: K, of which some may have no image here.
-        pieces: C channels, or the upper left, upper right, lower left and lower right.
+        pieces: C channels; or the upper left, upper right, lower left and lower right; or, before those
+            four, the whole image, as spatial pyramids have it (Lazebnik et al. 2006, CVPR).
         parts: Into how many a piece is divided at most.
         smallest: As for ``divide``.
 
@@ -92,6 +93,8 @@ def divide_pieces(
         if pieces == "channels"
         else [(slice(None), down, across) for down, across in product(*halves)]
     )
+    if pieces == "pyramid":
+        cuts.insert(0, ())
     found = [] if labels is None else [labels]
     sizes: Parts = () if labels is None else (tuple(np.bincount(labels, minlength=classes).tolist()),)
     for cut in cuts:

@@ -14,7 +14,7 @@ Init = Literal["he-normal", "inverse-fan-in", "glorot-uniform", "dcgan", "torch"
 Norm = Literal["none", "batch"]
 Resample = Literal["nearest", "bilinear"]
 ConditionKind = Literal["none", "concat", "projection"]
-Pieces = Literal["whole", "channels", "quarters"]
+Pieces = Literal["whole", "channels", "quarters", "pyramid"]
 
 
 class Conditioning(Table):
@@ -44,7 +44,8 @@ class Conditioning(Table):
     smallest: Annotated[int, Field(ge=1)] = 50
     """Images in such a part, on average, or fewer parts are made: a handful is soon learnt by heart."""
     pieces: Pieces = "whole"
-    """What is divided: whole images, or each colour channel or quarter by itself; all are told of."""
+    """What is divided: whole images, or each colour channel or quarter by itself, or in a pyramid whole
+    images and their quarters; all are told of."""
 
     @model_validator(mode="after")
     def _check(self) -> Conditioning:
