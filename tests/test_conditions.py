@@ -280,8 +280,11 @@ def test_a_set_without_labels_has_clusters(digits: Dataset) -> None:
         (["condition.clusters=5"], "clusters are for networks that are told of them"),
         (["condition.kind=projection", "condition.labels=false"], "no clusters to tell of"),
         (["condition.kind=concat", "condition.clusters=1001"], "condition.clusters"),
-        (["condition.kind=projection", "condition.pieces=channels"], "channels are divided into clusters"),
-        (["condition.pieces=quarters", "condition.labels=false"], "use kind 'projection'"),
+        (["condition.kind=projection", "condition.pieces=channels"], "into clusters: use clusters 100"),
+        (
+            ["condition.pieces=quarters"],
+            "'quarters' are divided into clusters: use kind 'projection' and clusters",
+        ),
     ],
 )
 def test_conditions_that_mean_nothing_are_refused(overrides: list[str], said: str) -> None:
@@ -421,6 +424,9 @@ def test_a_discriminator_adds_up_what_it_is_told() -> None:
         torch.tensor([[0, 9]]),
         torch.tensor([[0, 4, 8]]),
         torch.tensor([[0, 4]]),  # not as many images as there are
+        torch.tensor([[4, 0]]),
+        torch.tensor([[-1, 4]]),
+        torch.tensor([[0, 2**62]]),
     ],
 )
 def test_a_table_that_contradicts_its_recipe_is_refused(
@@ -434,3 +440,27 @@ def test_a_table_that_contradicts_its_recipe_is_refused(
     archive.write(path, tensors, checkpoint.header_of(saved.meta))
     with pytest.raises(UserError, match="its header is wrong"):
         mulligan.load(path)
+
+
+def test_a_table_of_classes_and_pieces_that_contradicts_its_recipe_is_refused(
+    digits: Dataset, tmp_path: Path
+) -> None:
+    path = checkpoint.find(conditional(tmp_path / "run", digits, QUARTERS, "condition.clusters=4"))
+    saved = checkpoint.read(path)
+    meta, joint = saved.meta, saved.tensors["conditions.joint"]
+    about, table = meta.data, meta.recipe["condition"]
+
+    def is_refused(said: str, joint: torch.Tensor = joint, meta: checkpoint.Meta = meta) -> None:
+        archive.write(path, {**saved.tensors, "conditions.joint": joint}, checkpoint.header_of(meta))
+        with pytest.raises(UserError, match=f"its header is wrong: .*{said}") as refusal:
+            mulligan.load(path)
+        assert "\n" not in str(refusal.value)
+
+    is_refused("a part that its piece does not have", joint.flip(1))
+    is_refused("not as many images", joint[:-1])
+    more = about.model_copy(update={"class_names": (*about.class_names, "ten")})
+    is_refused("tells of 10 classes, its data has 11", meta=meta.model_copy(update={"data": more}))
+    fewer = {**meta.recipe, "condition": {**table, "clusters": 3}}
+    is_refused("more parts than condition.clusters, 3", meta=meta.model_copy(update={"recipe": fewer}))
+    whole = {**meta.recipe, "condition": {**table, "pieces": "whole"}}
+    is_refused("5 classes or pieces, .* tells of 10", meta=meta.model_copy(update={"recipe": whole}))

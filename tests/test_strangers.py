@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import struct
 import sys
+import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -234,7 +236,10 @@ def test_a_reference_that_does_not_fit_is_refused_before_anything_trains(
 def test_a_damaged_grid_costs_a_picture_of_two_runs_no_more_than_itself(run: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     shutil.copytree(run, other)
-    for damage in (b"", b"no picture", (run / runlog.GRID).read_bytes()[:200]):
+    whole = (run / runlog.GRID).read_bytes()
+    header = b"IHDR" + struct.pack(">2I", 2**31 - 1, 2**31 - 1) + whole[24:29]
+    enormous = whole[:12] + header + struct.pack(">I", zlib.crc32(header)) + whole[33:]
+    for damage in (b"", b"no picture", whole[:200], enormous):
         (other / runlog.GRID).write_bytes(damage)
         assert command("compare", run, other, "--out", tmp_path / "both.png") == 0
         assert (tmp_path / "both.png").read_bytes()[:4] == b"\x89PNG"

@@ -47,7 +47,8 @@ class AboutData(_Header):
         image_shape: (C, H, W).
         class_names: In the order of the labels; empty without labels.
         parts: What a conditional generator is told of: for each class, for the one of all images, or for
-            each piece of them, how many images each of its parts has.
+            each piece of them, how many images each of its parts has. Where labels are told beside
+            pieces, they are the first: its parts are the classes.
     """
 
     name: str

@@ -45,23 +45,24 @@ class Conditions:
         Raises:
             ValueError: these do not fit each other.
         """
-        if table.kind != "none" and table.labels and not parts:
-            parts = ((1,),) * classes  # a checkpoint from before there were parts
+        if table.kind == "none":
+            if parts:
+                raise ValueError(f"it divides {len(parts)} classes, its recipe tells of none")
+            return cls(parts, table.labels)
         pieces = {"whole": 0, "channels": channels, "quarters": 4, "pyramid": 5}[table.pieces]
-        expected = pieces + table.labels if pieces else classes if table.labels else 1
-        expected = 0 if table.kind == "none" else expected
-        if len(parts) != expected or (table.kind != "none" and not parts):
-            raise ValueError(f"it divides {len(parts)} classes, its recipe tells of {expected}")
-        if parts and not any(map(sum, parts)):
-            raise ValueError("none of its classes has an image")
-        divided = parts
-        if table.pieces != "whole" and table.labels:
-            divided = parts[1:]
-            if len(parts[0]) != classes:
-                raise ValueError(f"it tells of {len(parts[0])} classes, its data has {classes}")
+        if table.labels and not pieces and not parts:
+            parts = ((1,),) * classes  # a checkpoint from before there were parts
+        class_first = bool(pieces and table.labels)
+        divided, expected = parts[class_first:], pieces or (classes if table.labels else 1)
+        if len(divided) != expected or not divided:
+            raise ValueError(f"it divides {len(divided)} classes or pieces, its recipe tells of {expected}")
         if any(len(sizes) > max(1, table.clusters) for sizes in divided):
-            raise ValueError(f"it has more parts of a class than condition.clusters, {table.clusters}")
-        return cls(parts, table.labels, None if table.pieces == "whole" else _checked(joint, parts))
+            raise ValueError(f"it has more parts than condition.clusters, {table.clusters}")
+        if class_first and len(parts[0]) != classes:
+            raise ValueError(f"it tells of {len(parts[0])} classes, its data has {classes}")
+        if not any(map(sum, parts)):
+            raise ValueError("none of its classes has an image")
+        return cls(parts, table.labels, _checked(joint, parts) if pieces else None)
 
     @property
     def total(self) -> int:
@@ -161,7 +162,7 @@ def _checked(joint: Tensor | None, parts: Parts) -> Tensor:
     """Return what images were told of each piece; refuse what those parts cannot be.
 
     Raises:
-        ValueError: it is missing, of another shape, or out of range.
+        ValueError: it is missing, of another shape, out of range, or of other images.
     """
     if joint is None or joint.dtype not in (torch.int16, torch.int64):
         raise ValueError("it does not say of which parts its images were told")

@@ -15,6 +15,7 @@ from mulligan.errors import UserError
 from mulligan.files import write_atomically
 
 ANIMATIONS = {".gif": "GIF", ".webp": "WEBP"}
+MOST_PIXELS = 1 << 25  # of a picture that is opened at all
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -58,6 +59,23 @@ def save_png(path: Path, picture: Image.Image) -> None:
     buffer = io.BytesIO()
     picture.save(buffer, format="PNG", optimize=False)
     write_atomically(path, buffer.getvalue())
+
+
+def open_png(path: Path) -> Image.Image:
+    """Read a PNG file, as grey or as three colours.
+
+    Raises:
+        UserError: it is no such picture, is damaged, or is enormous.
+    """
+    try:
+        with Image.open(path, formats=["PNG"]) as picture:
+            if picture.width * picture.height > MOST_PIXELS:
+                raise UserError(f"{path}: {picture.width}×{picture.height} pixels are too many to be shown")
+            return picture.convert("L" if picture.mode in ("1", "L") else "RGB")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{path}: is damaged: expected a PNG file") from None
 
 
 def save_animation(path: Path, frames: Sequence[Image.Image], *, milliseconds: int = 100) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from mulligan import recipe as recipes
 from mulligan.arena import Cell, Mark
 from mulligan.arena.cells import Interrupted, Processes, Result, carry_out, interruptible, keep_recipe
 from mulligan.arena.contest import same_rules
-from mulligan.errors import UserError, first_line
+from mulligan.errors import RunError, UserError, first_line, is_unicode
 from mulligan.files import write_atomically, write_json
 from mulligan.runlog import Busy, lock
 
@@ -131,8 +132,10 @@ def prepare(out: Path, sweep: Sweep) -> None:
     """Make the directory of a sweep, or make sure that it is this one's.
 
     Raises:
-        UserError: it holds something else, or another sweep.
+        UserError: it holds something else, or another sweep, or its name is not Unicode.
     """
+    if not is_unicode(out):
+        raise UserError(f"--out {out}: is not Unicode: use another name")
     try:
         out.mkdir(parents=True, exist_ok=True)
         if not (out / PLAN).exists() and any(out.iterdir()):
@@ -152,29 +155,49 @@ def search(sweep: Sweep, out: Path, trials: int, say: Say) -> dict[str, Any]:
 
     Raises:
         UserError: Optuna is not installed, or what it kept there is damaged.
+        RunError: the study cannot be reached: a full disk, or another process that does not let go of it.
         KeyboardInterrupt: the user ended it; the same call goes on.
     """
+    with _study_named(out / STUDY):
+        return _search(sweep, out, trials, say)
+
+
+@contextmanager
+def _study_named(study: Path) -> Iterator[None]:
+    """Say in one line what is wrong with a study.
+
+    Raises:
+        UserError: it is damaged.
+        RunError: it cannot be reached.
+    """
     try:
-        import optuna
+        from optuna.exceptions import StorageInternalError
+        from sqlalchemy.exc import DBAPIError, OperationalError
     except ImportError:
         raise UserError("a sweep needs an extra package: pip install 'mulligan[sweep]'") from None
+    try:
+        yield
+    except (DBAPIError, StorageInternalError) as error:
+        fault = error if isinstance(error, DBAPIError) else error.__cause__
+        said = first_line(fault.orig if isinstance(fault, DBAPIError) else error)
+        if isinstance(fault, OperationalError):
+            raise RunError(f"{study}: {said}") from None
+        raise UserError(f"{study}: is damaged, or is none of Optuna's: {said}") from None
+
+
+def _search(sweep: Sweep, out: Path, trials: int, say: Say) -> dict[str, Any]:
+    import optuna
     from sqlalchemy import URL
-    from sqlalchemy.exc import DatabaseError
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    place = URL.create("sqlite", database=str(out / STUDY))
-    try:
-        study = optuna.create_study(
-            storage=optuna.storages.RDBStorage(
-                place.render_as_string(), engine_kwargs={"connect_args": {"timeout": 60}}
-            ),
-            study_name="sweep",
-            load_if_exists=True,
-            direction="minimize",
-            sampler=optuna.samplers.TPESampler(seed=(sweep.seed + _begun(out)) % 2**32),
-        )
-    except DatabaseError as error:
-        raise UserError(f"{out / STUDY}: is damaged, or is none of Optuna's: {first_line(error)}") from None
+    place = URL.create("sqlite", database=str(out / STUDY)).render_as_string()
+    study = optuna.create_study(
+        storage=optuna.storages.RDBStorage(place, engine_kwargs={"connect_args": {"timeout": 60}}),
+        study_name="sweep",
+        load_if_exists=True,
+        direction="minimize",
+        sampler=optuna.samplers.TPESampler(seed=(sweep.seed + _begun(out)) % 2**32),
+    )
     states = optuna.trial.TrialState
     _repeat_what_was_cut_off(study, out)
     processes = Processes(None)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+import sqlite3
 import sys
 from pathlib import Path
 
@@ -90,13 +92,32 @@ def test_a_sweep_lies_where_it_was_asked_to_and_says_if_its_study_is_damaged(
     assert command(*ask(out, 1)) == 0
     assert (out / "study.db").read_bytes()[:6] == b"SQLite"
     assert [path.name for path in tmp_path.iterdir()] == [out.name]
-    (out / "study.db").write_bytes(b"no study" * 999)
+    whole = (out / "study.db").read_bytes()
+    with contextlib.closing(sqlite3.connect(out / "study.db")) as study:
+        ((page,),) = study.execute("select rootpage from sqlite_master where name = 'trials'")
+    within = whole[: 4096 * (page - 1)] + b"no study" * 512 + whole[4096 * page :]
+    for damaged in (b"no study" * 999, within):
+        (out / "study.db").write_bytes(damaged)
+        capsys.readouterr()
+        assert command(*ask(out, 2)) == 2
+        said = capsys.readouterr().err
+        assert "study.db: is damaged, or is none of Optuna's: " in said
+        assert said.count("\n") == 1
+        assert (out / "study.db").read_bytes() == damaged
+
+
+def test_a_study_that_cannot_be_reached_is_not_called_damaged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(*ask(tmp_path / "out", 1)) == 0
+    (tmp_path / "out" / "study.db").unlink()
+    (tmp_path / "out" / "study.db").mkdir()
     capsys.readouterr()
-    assert command(*ask(out, 2)) == 2
-    said = capsys.readouterr().err
-    assert "study.db: is damaged, or is none of Optuna's: " in said
-    assert said.count("\n") == 1
-    assert (out / "study.db").read_bytes()[:8] == b"no study"
+    assert command(*ask(tmp_path / "out", 2)) == 1
+    assert "study.db: unable to open database file\n" in capsys.readouterr().err
+    assert command(*ask(tmp_path / "u\udcff", 1)) == 2
+    assert "is not Unicode: use another name" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 @pytest.mark.parametrize(

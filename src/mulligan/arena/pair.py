@@ -10,6 +10,7 @@ from mulligan import recipe as recipes
 from mulligan import runlog
 from mulligan.errors import UserError
 from mulligan.files import write_atomically
+from mulligan.pictures import open_png
 
 
 def table(a: Path, b: Path) -> list[list[str]]:
@@ -75,9 +76,9 @@ def draw(path: Path, a: Path, b: Path) -> None:
         axes[1, column].set(title=name, xticks=[], yticks=[])
         if (run / runlog.GRID).is_file():
             try:
-                axes[1, column].imshow(pyplot.imread(run / runlog.GRID), cmap="gray")
-            except (OSError, SyntaxError, ValueError):  # as Pillow says that it is no whole picture
-                axes[1, column].set_xlabel(f"{runlog.GRID} cannot be read")
+                axes[1, column].imshow(open_png(run / runlog.GRID), cmap="gray")
+            except UserError:
+                axes[1, column].set_xlabel(f"{runlog.GRID} is damaged")
     axes[0, 0].set(title="Fréchet distance, light scorecards", xlabel="images seen", yscale="log")
     axes[0, 1].set(title="losses", xlabel="images seen")
     for plot in axes[0]:

@@ -68,7 +68,7 @@ def divide_pieces(
     parts: int,
     smallest: int,
 ) -> tuple[Labels, Parts]:
-    """Divide the images once for each of their channels or quarters, by how they look in that piece alone.
+    """Divide the images once for each of their pieces, by how they look in that piece alone.
 
     The class, where there are labels, counts as one more piece, the first: its parts are the classes, and
     the others are of images of any class.

@@ -40,7 +40,7 @@ class Conditioning(Table):
     labels: bool = True
     """Whether they are told the data's labels."""
     clusters: Annotated[int, Field(ge=0, le=1000)] = 0
-    """k-means parts of each class, or without labels of the whole set, or of each piece, to tell of."""
+    """k-means parts to tell of: of each class; without labels, of the whole set; of pieces, of each."""
     smallest: Annotated[int, Field(ge=1)] = 50
     """Images in such a part, on average, or fewer parts are made: a handful is soon learnt by heart."""
     pieces: Pieces = "whole"
@@ -54,9 +54,8 @@ class Conditioning(Table):
         if self.kind != "none" and not self.labels and not self.clusters:
             raise ValueError("labels is false and there are no clusters to tell of: use clusters 100")
         if self.pieces != "whole" and not self.clusters:
-            raise ValueError(
-                f"{self.pieces} are divided into clusters: use kind 'projection' and clusters 100"
-            )
+            kind = "kind 'projection' and " if self.kind == "none" else ""
+            raise ValueError(f"pieces {self.pieces!r} are divided into clusters: use {kind}clusters 100")
         return self
 
 

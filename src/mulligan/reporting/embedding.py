@@ -13,9 +13,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from mulligan import runlog
-from mulligan.errors import UserError
+from mulligan.pictures import open_png
 
-MOST_PIXELS = 1 << 25  # of a picture that is opened at all
 SIDE = 512  # pixels that a picture has at most, either way
 LARGE = 24_000  # bytes from which a picture may be written with loss
 RAW = 150_000  # bytes of pixels from which it is, without asking what it would come to otherwise
@@ -45,15 +44,7 @@ def embed_file(path: Path, side: int = SIDE) -> str:
     Raises:
         UserError: it is no picture, or is damaged.
     """
-    try:
-        with Image.open(path, formats=["PNG"]) as picture:
-            if picture.width * picture.height > MOST_PIXELS:
-                raise UserError(f"{path}: {picture.width}×{picture.height} pixels are too many for a report")
-            return embed(picture.convert("L" if picture.mode in ("1", "L") else "RGB"), side)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"{path}: is damaged: expected a PNG file") from None
+    return embed(open_png(path), side)
 
 
 def embed_array(image: Pixels) -> str:

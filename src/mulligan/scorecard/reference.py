@@ -78,7 +78,7 @@ class About(BaseModel):
             raise ValueError("it has not as many floors as sizes")
         count, of = self.near_copies or (0, 1)
         if of < 1 or not 0 <= count <= of:
-            raise ValueError(f"its near copies are {count} of {of} images")
+            raise ValueError("its near copies are more than its images, or of none")
         return self
 
 
