@@ -171,13 +171,13 @@ def _study_named(study: Path) -> Iterator[None]:
         RunError: it cannot be reached.
     """
     try:
-        from optuna.exceptions import StorageInternalError
+        import optuna
         from sqlalchemy.exc import DBAPIError, OperationalError
     except ImportError:
         raise UserError("a sweep needs an extra package: pip install 'mulligan[sweep]'") from None
     try:
         yield
-    except (DBAPIError, StorageInternalError) as error:
+    except (DBAPIError, optuna.exceptions.StorageInternalError) as error:
         fault = error if isinstance(error, DBAPIError) else error.__cause__
         said = first_line(fault.orig if isinstance(fault, DBAPIError) else error)
         if isinstance(fault, OperationalError):
