@@ -298,7 +298,14 @@ def test_every_recipe_can_begin(name: str, digits: Dataset) -> None:
     drawn: Any = np.random.default_rng(0).random((200, 2, 1, 1), np.float32)
     points = Dataset("points", drawn)
     run = state.begin(recipe.read(name), points if name == "points" else digits)
-    wanted = {"swift": 35, "grand": 35, "swift-class": 30, "grand-class": 30, "points": 4, "conditional": 10}
+    wanted = {
+        "swift": 35,
+        "grand": 5 * 35,
+        "swift-class": 30,
+        "grand-class": 30,
+        "points": 4,
+        "conditional": 10,
+    }
     assert sum(map(len, run.about_data.parts)) == wanted.get(name, 0)
 
 

@@ -72,7 +72,7 @@ def _told(recipe: Recipe) -> str:
     classes = "classes" if table.labels else ""
     if table.pieces == "whole":
         return " in ".join(filter(None, (classes, groups)))
-    return " and ".join(filter(None, (classes, f"{groups} of {table.pieces}")))
+    return " and ".join(filter(None, (classes, f"{groups} ({table.pieces})")))
 
 
 def _rate(lr: float | Curve) -> str:
