@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate
 
 import numpy as np
@@ -81,18 +82,24 @@ class Conditions:
             return ()
         return tuple(map(sum, self.parts)) if self.joint is None else self.parts[0]
 
+    @cached_property
+    def _by_class(self) -> Tensor:
+        """The rows of the table, those of class 0 first: sorted once, not for every batch that is drawn."""
+        assert self.joint is not None
+        return self.joint[self.joint[:, 0].argsort(stable=True)]
+
     def __str__(self) -> str:
         """Say in a few words what networks are told."""
-        classes = f"{self.classes:,} classes" if self.named else ""
+        classes = f"{self.classes:,} classes"
         if self.joint is not None:
             pieces = len(self.parts) - self.named
             of = f"of {pieces} piece{'s' if pieces > 1 else ''} of an image"
-            told = f"{self.total - self.classes:,} groups of look-alikes, {of}"
-            return f"{classes} and {told}" if classes else told
-        told = f"{self.total:,} groups of look-alikes"
-        if not classes:
-            return told
-        return f"{classes}, in {told}" if self.total > self.classes else classes
+            groups = f"{self.total - self.classes:,} groups of look-alikes, {of}"
+            return f"{classes} and {groups}" if self.named else groups
+        groups = f"{self.total:,} groups of look-alikes"
+        if not self.named:
+            return groups
+        return f"{classes}, in {groups}" if self.total > self.classes else classes
 
     @property
     def note(self) -> str:
@@ -145,12 +152,11 @@ class Conditions:
             if labels is None:
                 return self.joint[(chance * len(self.joint)).long()]
             counts = torch.tensor(self.parts[0])
-            begun = counts.cumsum(0) - counts
-            by_class = self.joint[:, 0].argsort(stable=True)
-            return self.joint[by_class[begun[asked] + (chance * counts[asked]).long()]]
+            before = counts.cumsum(0) - counts
+            return self._by_class[before[asked] + (chance * counts[asked]).long()]
         drawn = torch.empty(n, dtype=torch.int64)
-        firsts = accumulate(map(len, self.parts), initial=0)
-        for k, (first, sizes) in enumerate(zip(firsts, self.parts, strict=False)):
+        begun = accumulate(map(len, self.parts), initial=0)
+        for k, (first, sizes) in enumerate(zip(begun, self.parts, strict=False)):
             of_class = asked == k
             upto = torch.tensor(list(accumulate(sizes)), dtype=torch.float64)
             part = torch.searchsorted(upto, chance[of_class] * upto[-1], right=True)
