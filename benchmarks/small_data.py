@@ -4,6 +4,7 @@ Both with groups of look-alikes of 50 images, as the recipe has them, and of ten
 and to learn by heart.
 
     python benchmarks/small_data.py --seeds 3 --images 200000
+    python benchmarks/small_data.py --ways "groups of 50" "groups of 10, affine"
 
 Runs side by side, of the same seeds. Judged are 10,000 images against MNIST's test set, and how
 near 1,000 of them lie to the 1,000 training images, beside 1,000 training images of MNIST that were not in
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import shlex
 import statistics
 import sys
 import tempfile
@@ -32,12 +34,16 @@ from mulligan.scorecard import measure
 
 FIGURES = Path(__file__).parent.parent / "docs" / "figures"
 SMALL = 1_000
-AUGMENTED = 'augment.policy=["translation", "cutout"]'
+POLICIES = {
+    "": (),
+    ", translation and cutout": ('augment.policy=["translation", "cutout"]',),
+    ", affine": ('augment.policy=["affine"]',),
+}
 SMALLEST = (50, 10)  # images in a group of look-alikes
 WAYS = {
-    f"groups of {smallest}{', augmented' if policy else ''}": [f"condition.smallest={smallest}", *policy]
+    f"groups of {smallest}{name}": [f"condition.smallest={smallest}", *policy]
     for smallest in SMALLEST
-    for policy in ([], [AUGMENTED])
+    for name, policy in POLICIES.items()
 }
 
 
@@ -78,13 +84,14 @@ def main() -> None:
     )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--images", type=int, default=200_000)
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS), metavar="WAY")
     parser.add_argument("--out", type=Path, default=FIGURES / "small-data.md")
     options = parser.parse_args()
     mnist = data.load("mnist")
-    rows: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
+    rows: dict[str, list[dict[str, float]]] = {way: [] for way in options.ways}
     for seed in range(options.seeds):
-        for way, overrides in WAYS.items():
-            rows[way].append(train(overrides, seed, options.images, mnist))
+        for way in options.ways:
+            rows[way].append(train(WAYS[way], seed, options.images, mnist))
             print(way, seed, json.dumps(rows[way][-1]), flush=True)
     lines = [
         "# A thousand images",
@@ -109,7 +116,7 @@ def main() -> None:
         spread = f" ({math.exp(mean - half):.2f} … {math.exp(mean + half):.2f})" if half else ""
         lines += ["", f"`{next(iter(rows))}` has {math.exp(mean):.2f} times{spread} the distance of `{way}`."]
     machine = f"{hardware.cpu_name()}, {torch.get_num_threads()} threads, PyTorch {torch.__version__}"
-    lines += ["", f"`python {' '.join(sys.argv)}`, commit {commit()}, {machine}.", ""]
+    lines += ["", f"`python {shlex.join(sys.argv)}`, commit {commit()}, {machine}.", ""]
     options.out.write_text("\n".join(lines), "utf-8")
 
 

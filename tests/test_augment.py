@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import map_coordinates
 from torch import Tensor
 
 from mulligan import augment
@@ -16,7 +17,7 @@ from mulligan.augment import POLICIES, Draw
 from mutants import mutated
 
 PIXELS = (-1.0, 1.0)
-SINGLE = ("brightness", "saturation", "contrast", "translation", "cutout")
+SINGLE = ("brightness", "saturation", "contrast", "translation", "cutout", "affine")
 
 
 def images(n: int = 4, c: int = 3, h: int = 16, w: int = 24, seed: int = 0) -> Tensor:
@@ -39,7 +40,7 @@ def apply(name: str, x: Tensor, uniform: Draw, pixels: tuple[float, float] = PIX
     return augment.augment(x, [name], uniform, pixels)
 
 
-def test_policies_are_those_of_the_paper_and_their_parts() -> None:
+def test_policies_are_those_of_the_paper_with_their_parts_and_affine() -> None:
     assert set(POLICIES) == {"color", *SINGLE}
     assert POLICIES["color"] == (augment.brightness, augment.saturation, augment.contrast)
 
@@ -64,7 +65,7 @@ def test_gradients_arrive_where_pixels_are_kept(name: str) -> None:
     x = images().requires_grad_()
     (gradient,) = torch.autograd.grad(apply(name, x, draws()).square().sum(), x)
     kept = (gradient != 0).double().mean()
-    assert kept > (0.6 if name in ("translation", "cutout") else 0.99)
+    assert kept > (0.6 if name in ("translation", "cutout", "affine") else 0.99)
 
 
 @pytest.mark.parametrize("name", POLICIES)
@@ -137,6 +138,19 @@ def check(module: types.ModuleType = augment) -> None:
         expected[:, top:bottom, left:right] = 2.0
         np.testing.assert_array_equal(out[i], expected)
 
+    # Affine, 16×24: turn, tall, wide, slant, each −most..most.
+    u4 = np.array([[0.5, 0.5, 0.5, 0.5], [1, 0.5, 0.5, 0.5], [0.2, 0, 1, 0.9], [0.9, 0.8, 0.1, 0]])
+    out = module.affine(x, dealt(*u4.T), (-5.0, 1.0)).numpy()
+    for i, shares in enumerate(u4 * 2 - 1):
+        turn, tall, wide, slant = shares * (0.2, 0.15, 0.15, 0.2)
+        rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])  # of (down, right)
+        matrix = np.diag(np.exp([tall, wide])) @ np.array([[1, 0], [slant, 1]]) @ rotation
+        places = np.mgrid[:16, :24].reshape(2, -1) - np.array([[7.5], [11.5]])
+        at = matrix @ places + np.array([[7.5], [11.5]])
+        for image, expected in zip(out[i], array[i], strict=True):
+            found = map_coordinates(expected, at, order=1, mode="grid-constant", cval=-5.0)
+            np.testing.assert_allclose(image.ravel(), found, atol=1e-12)
+
     # Instance noise.
     noise = images(seed=5)
     shapes: list[tuple[int, ...]] = []
@@ -156,7 +170,7 @@ def test_known_draws() -> None:
 
 def test_draws_that_change_nothing() -> None:
     x = images()
-    for name in ("brightness", "saturation", "contrast", "color", "translation"):
+    for name in ("brightness", "saturation", "contrast", "color", "translation", "affine"):
         halves: Draw = lambda *shape: torch.full(shape, 0.5, dtype=torch.float64)  # noqa: E731
         torch.testing.assert_close(apply(name, x, halves), x, rtol=0, atol=1e-12)
     dot = images(3, 2, 1, 1)
@@ -221,6 +235,15 @@ MUTANTS: dict[str, tuple[str, str]] = {
     "cutout's corner for its centre": (" - height // 2", ""),
     "cutout too large": ("(1 + uniform(b, 1, 1, 1)) / 4", "(1 + uniform(b, 1, 1, 1)) / 2"),
     "cutout keeps what it should hide": ("masked_fill(hidden", "masked_fill(~hidden"),
+    "affine frames with 0": ("value=outside", "value=0"),
+    "affine turns the other way": ("down - angle.sin() * right", "down + angle.sin() * right"),
+    "affine about the corner": ("rows - (h - 1) / 2", "rows"),
+    "affine about half a pixel beside the middle": ("(w - 1) / 2 +", "w / 2 +"),
+    "affine stretches one side alone": ("tall.exp() *", ""),
+    "affine without slant": ("+ slant * turned_down", ""),
+    "affine stretches down what it stretches right": ("(0.2, 0.15, 0.15, 0.2)", "(0.2, 0.15, 0.2, 0.15)"),
+    "affine takes the nearest pixel": ("below, right = rows - top, columns - left", "below, right = 0, 0"),
+    "affine without the last row": ("clamp(max=h), columns", "clamp(max=h - 1), columns"),
     "noise without its scale": ("sigma * normal", "normal"),
 }  # fmt: skip
 

@@ -88,7 +88,10 @@ CASES: dict[str, dict[str, Any]] = {
         "objective": {"kind": "hinge"},
     },
     "augmented, noisy, packed": {
-        "augment": {"policy": ["color", "translation", "cutout"], "noise": {**CURVE, "values": [0.2, 0.1]}},
+        "augment": {
+            "policy": ["color", "translation", "cutout", "affine"],
+            "noise": {**CURVE, "values": [0.2, 0.1]},
+        },
         "step": {"pack": 2},
     },
     "minimax": {"objective": {"kind": "minimax"}},

@@ -1,4 +1,4 @@
-"""What D sees of an image: DiffAugment for small images, and instance noise.
+"""What D sees of an image: DiffAugment for small images, affine changes, and instance noise.
 
 Zhao et al. 2020, arXiv 2006.10738: reals and fakes pass through the same random, differentiable
 changes before D, in D's turn and in G's, so that a small set is not learnt by heart and yet G's
@@ -75,6 +75,29 @@ def cutout(x: Tensor, uniform: Draw, pixels: Pixels) -> Tensor:
     return x.masked_fill(hidden, sum(pixels) / 2)
 
 
+def affine(x: Tensor, uniform: Draw, pixels: Pixels) -> Tensor:
+    """Turn by at most 0.2 radians, stretch each side by e^±0.15 and slant by at most 0.2, around the middle.
+
+    The least of the geometric changes of Karras et al. 2020 (arXiv 2006.06676, appendix B), as one hand's
+    writing differs from another's. Between pixels it is bilinear; what comes in from outside is ``low``.
+    """
+    b, _, h, w = x.shape
+    angle, tall, wide, slant = (
+        most * (2 * uniform(b, 1, 1, 1) - 1)  # each [B, 1, 1, 1]
+        for most in (0.2, 0.15, 0.15, 0.2)
+    )
+    rows, columns = _positions(x)
+    down, right = rows - (h - 1) / 2, columns - (w - 1) / 2
+    turned_down = angle.cos() * down - angle.sin() * right
+    turned_right = angle.sin() * down + angle.cos() * right
+    return _between(
+        x,
+        (h - 1) / 2 + tall.exp() * turned_down,
+        (w - 1) / 2 + wide.exp() * (turned_right + slant * turned_down),
+        pixels[0],
+    )
+
+
 POLICIES: dict[str, tuple[Augmentation, ...]] = {
     "color": (brightness, saturation, contrast),
     "brightness": (brightness,),
@@ -82,6 +105,7 @@ POLICIES: dict[str, tuple[Augmentation, ...]] = {
     "contrast": (contrast,),
     "translation": (translation,),
     "cutout": (cutout,),
+    "affine": (affine,),
 }
 
 
@@ -105,6 +129,24 @@ def _positions(x: Tensor) -> tuple[Tensor, Tensor]:
     """Row and column of each pixel, ``[H, 1]`` and ``[W]``."""
     h, w = x.shape[2:]
     return torch.arange(h, device=x.device)[:, None], torch.arange(w, device=x.device)
+
+
+def _between(x: Tensor, rows: Tensor, columns: Tensor, outside: float) -> Tensor:
+    """Look an image up between its pixels, bilinearly, at rows and columns ``[B, 1, H, W]``.
+
+    By indices, whose gradients add up in one order on every device; those of `grid_sample` do not on CUDA.
+    """
+    b, c, h, w = x.shape
+    rows, columns = (rows + 1).clamp(0, h + 1), (columns + 1).clamp(0, w + 1)  # within a frame of `outside`
+    top, left = rows.floor().clamp(max=h), columns.floor().clamp(max=w)
+    below, right = rows - top, columns - left  # shares in 0..1
+    i, j = top.long(), left.long()
+    images = torch.arange(b, device=x.device)[:, None, None, None]
+    channels = torch.arange(c, device=x.device)[:, None, None]
+    x = pad(x, (1, 1, 1, 1), value=outside)
+    upper = (1 - right) * x[images, channels, i, j] + right * x[images, channels, i, j + 1]
+    lower = (1 - right) * x[images, channels, i + 1, j] + right * x[images, channels, i + 1, j + 1]
+    return (1 - below) * upper + below * lower
 
 
 def _integers(uniform: Draw, n: int, count: int) -> Tensor:

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from mulligan.recipe.base import Count, CountOrOff, Decay, Number, Rate, Table, Weight
 from mulligan.recipe.networks import Conditioning, DiscriminatorTable, GeneratorTable, Output
 
-Policy = Literal["color", "brightness", "saturation", "contrast", "translation", "cutout"]
+Policy = Literal["color", "brightness", "saturation", "contrast", "translation", "cutout", "affine"]
 
 
 class Data(Table):
@@ -128,7 +128,7 @@ class AugmentTable(Table):
     """What happens to reals and fakes alike before D sees them."""
 
     policy: Annotated[list[Policy], Field(max_length=8)] = []  # noqa: RUF012
-    """DiffAugment, in this order (Zhao et al. 2020, arXiv 2006.10738)."""
+    """In this order: DiffAugment (Zhao et al. 2020, arXiv 2006.10738), `affine` as in ADA (2006.06676)."""
     noise: Weight = 0.0
     """Standard deviation of instance noise, in the pixels' own units (Sønderby et al. 2017)."""
 
