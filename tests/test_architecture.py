@@ -20,7 +20,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 ROOMS: dict[str, str] = {
     "_version": "",
     "errors": "",
-    "files": "",
+    "files": "errors",
     "seeds": "",
     "pixels": "torch",
     "recipe": "errors | pydantic tomli_w",

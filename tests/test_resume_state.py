@@ -18,7 +18,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 import mulligan
-from mulligan import checkpoint, probes, recipe, state
+from mulligan import checkpoint, probes, recipe, runlog, state
 from mulligan.data import Dataset, read_digits
 from mulligan.errors import UserError
 from mulligan.recipe import Recipe
@@ -234,3 +234,47 @@ def test_thinning_leaves_other_files_alone(tmp_path: Path) -> None:
     checkpoint.thin(tmp_path, 2)
     assert counts(tmp_path) == [1, 4]
     assert (tmp_path / checkpoint.FOLDER / "mine.safetensors").exists()
+
+
+# What is only said at a pause
+
+JUDGED = (
+    *small("mlp-relu"),
+    "card.every=320",
+    "card.n=256",
+    "data.batch=64",
+    "samples.every=0",
+    "log.every=100000",
+)
+
+
+def judged(run: Path) -> list[int]:
+    return [row["images"] for row in runlog.cards(runlog.rows(run))]
+
+
+def test_a_card_at_a_pause_counts_for_nothing_in_the_run_that_goes_on(few: Dataset, tmp_path: Path) -> None:
+    whole, paused = tmp_path / "whole", tmp_path / "paused"
+    mulligan.train("mlp-relu", data=few, images=960, out=whole, overrides=JUDGED)
+    mulligan.train(
+        "mlp-relu", data=few, images=960, out=paused, overrides=JUDGED,
+        should_stop=lambda progress: progress.images >= 448,
+    )  # fmt: skip
+    assert judged(paused) == [320, 448]
+    mulligan.resume(paused, data=few)
+    assert judged(paused) == judged(whole) == [320, 640, 960]
+    ours, theirs = (checkpoint.read(checkpoint.find(run)).meta.scores for run in (paused, whole))
+    assert ours == theirs
+
+
+def test_a_kill_before_the_best_had_its_name_is_made_good(
+    few: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    with monkeypatch.context() as context:
+        context.setattr(checkpoint, "keep_as_best", lambda _run, _path: None)  # as if killed before it
+        mulligan.train("mlp-relu", data=few, images=320, out=run, overrides=JUDGED)
+    assert checkpoint.read(checkpoint.find(run)).meta.scores is not None
+    best = run / checkpoint.FOLDER / checkpoint.BEST
+    assert not best.exists()
+    mulligan.resume(run, data=few)
+    assert best.read_bytes() == checkpoint.history(run)[-1].read_bytes()

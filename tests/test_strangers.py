@@ -19,13 +19,17 @@ from PIL import Image
 from safetensors import SafetensorError
 
 import mulligan
-from mulligan import archive, checkpoint, data, runlog, scorecard, training
+from mulligan import archive, checkpoint, data, evaluator, runlog, scorecard, training
 from mulligan.arena import cells, pair
 from mulligan.cli import arena, wording
 from mulligan.data import read_digits, write_npz
+from mulligan.data.dataset import Dataset
+from mulligan.data.idx import idx_bytes
 from mulligan.errors import UserError
 from mulligan.evaluator import Evaluator
 from mulligan.reporting import facts, judging
+from mulligan.scorecard import building, transfer
+from mulligan.scorecard.card import METRICS
 from mulligan.scorecard.reference import Reference
 from support import command
 
@@ -276,3 +280,130 @@ def test_classes_that_are_only_numbered_go_by_their_numbers(made: Reference) -> 
         assert any(line.startswith("classes: a: ") for line in card.lines())
     bare = scorecard.Scorecard("x", 10, {}, {}, class_histogram=[4, 6])
     assert "classes: 0: 4  1: 6" in bare.lines()
+
+
+def test_a_label_that_never_comes_is_no_other_class(made: Reference) -> None:
+    digits = read_digits()
+    words = tuple("abcdefghij")
+    about = made.evaluator.about.model_copy(update={"class_names": words})
+    named = replace(made, evaluator=Evaluator(about, made.evaluator.sha256, made.evaluator.network))
+    few = digits.labels < 9  # type: ignore[operator]
+    samples = scorecard.Samples(digits.images[few][:100], digits.labels[few][:100], None, "x", ())  # type: ignore[index]
+    card = scorecard.judge(samples, named, "x", thorough=False)
+    assert card.metrics["label_agreement"].value > 0.5
+
+
+# Data as folders and callers have it ------------------------------------------------------------
+
+
+def sorted_by_class(first: int) -> Dataset:
+    """Sixty images that are all but black and sixty of noise, one kind before the other."""
+    rng = np.random.Generator(np.random.PCG64(0))
+    dark = np.zeros((60, 1, 8, 8), np.uint8)
+    dark[:, 0, 0, 0] = np.arange(60) + 1
+    noise = rng.integers(0, 256, dark.shape, dtype=np.uint8)
+    return Dataset("two kinds", np.concatenate([dark, noise] if first == 0 else [noise, dark]))
+
+
+def test_held_out_images_are_of_every_class_in_whatever_order_they_come(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(building, "MOST", 40)
+    for first in (0, 1):
+        held_out = scorecard.build(sorted_by_class(first), name="two", source=None).held_out
+        assert len(held_out) == 40
+        assert 10 < (held_out < 0.1).sum() < 30
+
+
+def test_images_that_are_all_alike_train_and_are_not_judged(tmp_path: Path) -> None:
+    black = Dataset("black", np.zeros((100, 1, 28, 28), np.uint8))
+    quick = (*SMALL[:3], "card.every=128", "card.n=256")
+    run = mulligan.train(
+        "mlp-relu", data=black, out=tmp_path / "run", steps=2, overrides=(*quick, "data.batch=64")
+    )
+    assert run.steps == 2
+    assert not any("card" in row for row in runlog.rows(tmp_path / "run"))
+    with pytest.raises(UserError, match="black: its images are all alike: nothing can be measured"):
+        scorecard.build(black, name="black", source=None)
+
+
+@pytest.mark.parametrize(
+    ("images", "said"),
+    [
+        (np.zeros((9, 8, 8, 3), np.uint8), r"got \[9, 8, 8, 3\] \(\[N, H, W, C\]\?\)"),
+        (np.zeros((9, 2, 8, 8), np.uint8), r"1 or 3 channels in \[N, C, H, W\], got \[9, 2, 8, 8\]$"),
+        (np.full((9, 2, 1, 1), np.nan, np.float32), "points that are not finite"),
+    ],
+)
+def test_what_no_picture_could_show_is_refused(images: Any, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        Dataset("own", images)
+
+
+def test_an_idx_folder_is_judged_by_its_test_split(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    digits = read_digits()
+    labels = digits.labels
+    assert labels is not None
+    own = tmp_path / "own"
+    own.mkdir()
+
+    def put(name: str, among: int, n: int) -> None:
+        picks = np.flatnonzero(labels < among)[:n]
+        (own / f"{name}-images-idx3-ubyte").write_bytes(idx_bytes(digits.images[picks, 0]))
+        (own / f"{name}-labels-idx1-ubyte").write_bytes(idx_bytes(labels[picks].astype(np.uint8)))
+
+    put("train", 3, 200)
+    put("t10k", 2, 60)
+    monkeypatch.setattr(transfer, "STEPS", 5)
+    assert command("reference", own, "--out", tmp_path / "ref", "--steps", 5) == 0
+    assert "against 60" in capsys.readouterr().out
+    card = mulligan.evaluate(own, reference=tmp_path / "ref")
+    assert card.metrics["train_on_synthetic"].floor is not None
+    put("t10k", 4, 60)
+    assert command("reference", own, "--out", tmp_path / "another", "--steps", 5) == 2
+    assert "labels 0..3 for 3 classes" in capsys.readouterr().err
+
+
+def test_a_share_without_a_floor_is_neither_good_nor_poor() -> None:
+    for name in ("train_on_synthetic", "modes"):
+        for value in (0.0, 1.0):
+            assert METRICS[name][1](scorecard.Metric(value, value, value, None)) == "fair"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are Unicode elsewhere")
+def test_a_reference_of_a_name_that_is_not_unicode_is_refused_first() -> None:
+    for name, classes in ((os.fsdecode(b"\xff"), ("a", "b")), ("own", (os.fsdecode(b"\xff"), "b"))):
+        own = replace(sorted_by_class(0), labels=np.arange(120) % 2, class_names=classes)
+        with pytest.raises(UserError, match="is not Unicode"):
+            scorecard.build(own, name=name, source=None)
+
+
+def test_a_last_batch_of_one_weighs_no_more_than_others_and_breaks_nothing() -> None:
+    rng = np.random.Generator(np.random.PCG64(0))
+    for n in (256, 257, 513):
+        images = rng.integers(0, 256, (n, 1, 8, 8), dtype=np.uint8)
+        evaluator.fit(images, np.arange(n) % 2, 2, steps=2, small=True)
+
+
+def test_a_log_that_is_no_text_is_damaged(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(run, tmp_path / "odd")
+    with (tmp_path / "odd" / runlog.LOG).open("ab") as file:
+        file.write(b'{"images": "\xff"}\n')
+    for what in ("doctor", "resume", "retry"):
+        assert command(what, tmp_path / "odd") == 2
+        assert "log.jsonl: is damaged: expected one JSON object a line" in capsys.readouterr().err
+
+
+def test_without_a_home_directory_a_cache_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("XDG_CACHE_HOME", "MULLIGAN_DATA"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", home)
+    with pytest.raises(UserError, match="no home directory: set XDG_CACHE_HOME"):
+        data.load("mnist", fetch_missing=False)

@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import IO
 
+from mulligan.errors import UserError
+
 try:
     import fcntl
 except ImportError:  # Windows
@@ -42,36 +44,40 @@ def write_json(path: Path, value: object) -> None:
     write_atomically(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
 
 
-def try_lock(file: IO[str]) -> bool:
+def try_lock(file: IO[str], *, wait: bool = False) -> bool:
     """Keep an open file to this process until it is closed or the process ends, however it does.
 
     Platforms without such locks do without.
 
     Returns:
-        False if another process has it.
+        False if another process has it, and this one is not to ``wait`` for it.
 
     Raises:
         OSError: it cannot be locked.
     """
     if fcntl is not None:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             return False
     return True
 
 
 def user_cache() -> Path:
-    """Return this package's folder in the user's cache directory; it need not exist."""
+    """Return this package's folder in the user's cache directory; it need not exist.
+
+    Raises:
+        UserError: no home directory is known.
+    """
     if os.environ.get("XDG_CACHE_HOME"):
-        cache = Path(os.environ["XDG_CACHE_HOME"])
-    elif sys.platform == "darwin":
-        cache = Path.home() / "Library" / "Caches"
-    elif sys.platform == "win32" and os.environ.get("LOCALAPPDATA"):
-        cache = Path(os.environ["LOCALAPPDATA"])
-    else:
-        cache = Path.home() / ".cache"
-    return cache / "mulligan"
+        return Path(os.environ["XDG_CACHE_HOME"]) / "mulligan"
+    if sys.platform == "win32" and os.environ.get("LOCALAPPDATA"):
+        return Path(os.environ["LOCALAPPDATA"]) / "mulligan"
+    try:
+        home = Path.home()
+    except RuntimeError:
+        raise UserError("you have no home directory: set XDG_CACHE_HOME to where files may be kept") from None
+    return home / ("Library/Caches" if sys.platform == "darwin" else ".cache") / "mulligan"
 
 
 def _sync_folder(folder: Path) -> None:

@@ -106,7 +106,10 @@ def train(state: State, run: Path, observer: Observer) -> str:
     log, meter = RunLog(run), Meter(state)
     if not checkpoint.history(run):
         _save(state, run)
-    checkpoint.thin(run, recipe.checkpoint.keep)  # a kill may have come between saving and thinning
+    # A kill may have come between saving and what belongs to it
+    if state.scores and state.scores.images == state.images:
+        checkpoint.keep_as_best(run, checkpoint.history(run)[-1])
+    checkpoint.thin(run, recipe.checkpoint.keep)
     saved_at = carded_at = state.images
     looked = state.steps
     unspent = state.images < budget.images and state.steps < last_step
@@ -171,12 +174,13 @@ def train(state: State, run: Path, observer: Observer) -> str:
                 observer.tick(meter.progress(state))
         # Leave the last state behind, judged like the others
         _end_if_not_finite(state, log, run, looked)
+        cut_off = reason in PAUSES
         if checkups.every and reason == TIME_UP and not due(checkups, before, state.images):
             _examine(state, log, meter, observer, cut_off=True)
         is_best = False
         judged = 0 < recipe.card.every <= state.images and reason != INTERRUPTED
         if judged and carded_at != state.images:
-            is_best = _card(state, log, meter, observer)
+            is_best = _card(state, log, meter, observer, cut_off=cut_off)
         if saved_at != state.images or is_best:
             log.sync()
             last = _save(state, run)
@@ -283,7 +287,7 @@ def _spread(recipe: Recipe, most: int, apart: int) -> Cadence:
 def _examine(state: State, log: RunLog, meter: Meter, observer: Observer, *, cut_off: bool = False) -> None:
     """Log the run's vital signs; nothing that goes wrong with them may harm the run.
 
-    A row of a moment at which the clock ``cut_off`` the run says so, and goes when the run goes on.
+    A row of a moment at which the run was ``cut_off`` says so, and goes when the run goes on.
     """
     progress = meter.progress(state)
     try:
@@ -296,26 +300,32 @@ def _examine(state: State, log: RunLog, meter: Meter, observer: Observer, *, cut
     observer.row(row, progress)
 
 
-def _card(state: State, log: RunLog, meter: Meter, observer: Observer) -> bool:
-    """Log a light scorecard, and tell whether no earlier one was as good."""
+def _card(state: State, log: RunLog, meter: Meter, observer: Observer, *, cut_off: bool = False) -> bool:
+    """Log a light scorecard, and tell whether no earlier one was as good.
+
+    One of a moment at which the run was ``cut_off`` goes when the run goes on, and counts for nothing in it.
+    """
     card = observer.card(state)
     if not card:
         return False
     progress = meter.progress(state)
     row = {"images": state.images, "step": state.steps, "card": card, "time": _time(progress)}
+    row |= {"cut_off": True} if cut_off else {}
     log.write(row)
     if "frechet" not in card:
         observer.row(row, progress)
         return False
     frechet, low = float(card["frechet"]), float(card["frechet_low"])
+    observer.row(row, replace(progress, frechet=frechet))
+    meter.frechet = frechet
+    if cut_off:
+        return False
     before = state.scores
     state.scores = (
         before.after(state.images, frechet, low)
         if before
         else Scores(images=state.images, frechet=frechet, bar=low)
     )
-    observer.row(row, replace(progress, frechet=frechet))
-    meter.frechet = frechet
     return state.scores.images == state.images
 
 

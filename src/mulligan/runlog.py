@@ -124,11 +124,11 @@ class Busy(UserError):
 
 
 @contextmanager
-def lock(run: Path) -> Iterator[None]:
+def lock(run: Path, *, wait: bool = False) -> Iterator[None]:
     """Keep a run directory to this process; the lock goes when the process does, however it ends.
 
     Raises:
-        Busy: another process trains here.
+        Busy: another process trains here, and this one is not to ``wait`` for it.
         UserError: nothing can be written here.
     """
     try:
@@ -137,7 +137,7 @@ def lock(run: Path) -> Iterator[None]:
         raise UserError(f"{run}: cannot be written: {error.strerror}") from None
     with file:
         try:
-            free = try_lock(file)
+            free = try_lock(file, wait=wait)
         except OSError as error:
             raise UserError(f"{run}: cannot be locked: {error.strerror}") from None
         if not free:
@@ -148,7 +148,7 @@ def lock(run: Path) -> Iterator[None]:
 def rewind(run: Path, images: int) -> None:
     """Take back what a run wrote after its checkpoint at ``images``: rows, pictures, half-written files.
 
-    With them goes the examination of a moment that was an end only because time was up.
+    With them go the examination and the card of a moment at which the run was only cut off.
     """
     kept = [row for row in rows_so_far(run) if row["images"] <= images and not row.get("cut_off")]
     write_atomically(run / LOG, "".join(json.dumps(row) + "\n" for row in kept).encode())
@@ -250,7 +250,7 @@ def rows(run: Path) -> list[Row]:
         UserError: no log is there.
     """
     try:
-        lines = (run / LOG).read_text(encoding="utf-8").split("\n")
+        lines = (run / LOG).read_bytes().split(b"\n")
     except OSError as error:
         raise UserError(f"{run / LOG}: cannot be read: {error.strerror}: expected a run directory") from None
     try:

@@ -6,7 +6,7 @@ import csv
 import io
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,10 @@ class Range:
     log: bool = False
     whole: bool = False
     choices: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        values = ",".join(self.choices) if self.choices else ":".join(self.ends())
+        return f"{self.key}={values}{':log' if self.log else ''}"
 
     def ends(self) -> Sequence[str]:
         """Return the values that must be valid for all others to be."""
@@ -118,7 +122,7 @@ class Sweep:
         """Return what may not change when a sweep goes on."""
         return {
             "recipe": self.recipe,
-            "ranges": [f"{one.key}={':'.join(one.ends())}{':log' if one.log else ''}" for one in self.ranges],
+            "ranges": list(map(str, self.ranges)),
             "mark": str(self.mark),
             "data": self.data,
             "seed": self.seed,
@@ -216,15 +220,17 @@ def _one_trial(sweep: Sweep, study: Any, out: Path, processes: Processes, say: S
     """Ask for a proposal, carry it out, and tell what came of it."""
     from optuna.trial import TrialState
 
-    trial = study.ask()
-    folder = _folder(out, trial.number)
-    folder.mkdir(parents=True, exist_ok=True)
-    with lock(folder):
+    with ExitStack() as held:
+        with lock(out, wait=True):
+            trial = study.ask()
+            folder = _folder(out, trial.number)
+            folder.mkdir(parents=True, exist_ok=True)
+            held.enter_context(lock(folder))
         value = _try(sweep, trial, folder, processes, say)
-    if value is None:
-        study.tell(trial, state=TrialState.PRUNED)
-    else:
-        study.tell(trial, value)
+        if value is None:
+            study.tell(trial, state=TrialState.PRUNED)
+        else:
+            study.tell(trial, value)
 
 
 def _folder(out: Path, number: int) -> Path:
@@ -235,14 +241,15 @@ def _repeat_what_was_cut_off(study: Any, out: Path) -> None:
     """Queue the proposals of trials that nobody works on any more."""
     from optuna.trial import TrialState
 
-    for trial in study.get_trials(False, (TrialState.RUNNING,)):
-        try:
-            _folder(out, trial.number).mkdir(exist_ok=True)  # where it was cut off before it had one
-            with lock(_folder(out, trial.number)):
-                study.tell(trial.number, state=TrialState.FAIL)
-                study.enqueue_trial(trial.params)
-        except Busy:
-            continue  # another process is at it, or about to be
+    with lock(out, wait=True):  # nobody is between asking for a trial and locking its folder
+        for trial in study.get_trials(False, (TrialState.RUNNING,)):
+            try:
+                _folder(out, trial.number).mkdir(exist_ok=True)  # where it was cut off before it had one
+                with lock(_folder(out, trial.number)):
+                    study.tell(trial.number, state=TrialState.FAIL)
+                    study.enqueue_trial(trial.params)
+            except Busy:
+                continue  # another process is at it
 
 
 def _begun(out: Path) -> int:

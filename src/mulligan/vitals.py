@@ -275,7 +275,8 @@ def _closer(fake: Tensor, images: Tensor, span: tuple[float, float]) -> float:
     training = images.flatten(1).cpu().numpy()
     drawn = pixels.to_uint8(fake[:MOST], *span).flatten(1).cpu().numpy()
     mine, _, _ = memory.nearest(drawn, training)
-    theirs, _, _ = memory.nearest(training[:LOOK], training, leave_out_self=True)
+    some = memory.some_of(training, LOOK)
+    theirs, _, _ = memory.nearest(training[some], training, own=some)
     return memory.closeness(mine, theirs).value
 
 

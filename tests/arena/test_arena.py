@@ -259,3 +259,15 @@ def test_failed_seeds_are_counted_and_left_out_of_means() -> None:
     assert (row["seeds"], row["failed"]) == (2, 1)
     assert row["metrics"]["frechet"] == {"mean": 3.0, "half_width": None}
     assert "1/2" in results.table([row])[1]
+
+
+def test_a_metric_that_some_seeds_lack_is_a_mean_of_fewer_and_says_so() -> None:
+    cell = Cell("a", "a", 0, "d", Path("x"), (Mark(images=5),))
+    cards: list[dict[str, Any]] = [
+        {"modes": {"value": 2.0}, "reverse_kl": {"value": kl}} for kl in (1.0, 3.0)
+    ]
+    found = [Result(None, 2.0, 5, {"metrics": metrics}) for metrics in ({"modes": {"value": 0.0}}, *cards)]
+    (row,) = results.summary([(cell, [one]) for one in found])
+    assert "seeds" not in row["metrics"]["modes"]
+    assert (row["metrics"]["reverse_kl"]["mean"], row["metrics"]["reverse_kl"]["seeds"]) == (2.0, 2)
+    assert "(2 of them)" in results.table([row])[1]

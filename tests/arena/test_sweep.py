@@ -7,7 +7,10 @@ import json
 import re
 import sqlite3
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -83,6 +86,40 @@ def test_a_trial_that_was_cut_off_is_repeated(tmp_path: Path) -> None:
     states = [one.state.name for one in study.get_trials()]
     assert states == ["COMPLETE", "FAIL", "COMPLETE"]
     assert study.trials[2].params == trial.params
+
+
+def test_choices_are_no_range() -> None:
+    ranges = [sweep.read_range(f"latent.size={values}") for values in ("8:16", "8,16", "1:2:log")]
+    assert [str(one) for one in ranges] == ["latent.size=8:16", "latent.size=8,16", "latent.size=1:2:log"]
+
+
+def test_a_trial_is_whose_it_is_from_the_moment_it_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever begins meanwhile, or just before it is told, leaves it alone."""
+    out = tmp_path / "out"
+
+    def met(method: Callable[..., Any], first: bool) -> Callable[..., Any]:
+        def call(study: optuna.Study, *args: Any, **more: Any) -> Any:
+            found = method(study, *args, **more) if first else None
+            other = threading.Thread(target=sweep._repeat_what_was_cut_off, args=(study, out), daemon=True)
+            other.start()
+            other.join(0.5)
+            return found if first else method(study, *args, **more)
+
+        return call
+
+    monkeypatch.setattr(optuna.Study, "ask", met(optuna.Study.ask, first=True))
+    mine = threading.get_ident()
+    tell = optuna.Study.tell
+
+    def told(study: optuna.Study, *args: Any, **more: Any) -> Any:
+        return (met(tell, first=False) if threading.get_ident() == mine else tell)(study, *args, **more)
+
+    monkeypatch.setattr(optuna.Study, "tell", told)
+    assert command(*ask(out, 1)) == 0
+    study = optuna.load_study(study_name="sweep", storage=f"sqlite:///{out}/study.db")
+    assert [one.state.name for one in study.get_trials()] == ["COMPLETE"]
 
 
 def test_a_sweep_lies_where_it_was_asked_to_and_says_if_its_study_is_damaged(

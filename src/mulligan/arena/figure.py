@@ -62,7 +62,7 @@ def draw(path: Path, outcomes: Sequence[tuple[Cell, list[Result]]]) -> None:
 def _curve(run: Path) -> tuple[list[float], list[float]]:
     """Return seconds and Fréchet distances of a run's light scorecards."""
     try:
-        rows = runlog.cards(runlog.rows(run))
+        rows = [row for row in runlog.cards(runlog.rows(run)) if "seconds" in row.get("time", ())]
     except UserError:
         rows = []
     return [row["time"]["seconds"] for row in rows], [row["card"]["frechet"] for row in rows]

@@ -66,7 +66,7 @@ def draw(path: Path, a: Path, b: Path) -> None:
         name = run.name.replace("$", r"\$")  # no formula
         rows = runlog.rows_so_far(run)
         cards = runlog.cards(rows)
-        logged = [row for row in rows if "d_loss" in row]
+        logged = [row for row in rows if "d_loss" in row and "g_loss" in row]
         axes[0, 0].plot(
             [row["images"] for row in cards], [row["card"]["frechet"] for row in cards], label=name
         )

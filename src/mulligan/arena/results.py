@@ -56,10 +56,13 @@ def summary(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
         for i, mark in enumerate(marks):
             results = [found[i] for cell, found in outcomes if cell.name == name]
             well = [numbers(result) for result in results if not result.failed]
-            metrics = {}
-            for metric in well[0] if well else ():
-                mean, half = interval([one[metric] for one in well if metric in one])
+            metrics: dict[str, dict[str, Any]] = {}
+            for metric in dict.fromkeys(metric for one in well for metric in one):
+                values = [one[metric] for one in well if metric in one]
+                mean, half = interval(values)
                 metrics[metric] = {"mean": mean, "half_width": half}
+                if len(values) < len(well):
+                    metrics[metric]["seeds"] = len(values)
             rows.append(
                 {
                     "recipe": name,
@@ -120,12 +123,12 @@ def _csv(rows: Sequence[dict[str, Any]]) -> str:
     return text.getvalue()
 
 
-def _written(metric: dict[str, float | None] | None) -> str:
+def _written(metric: dict[str, Any] | None) -> str:
     if metric is None:
         return "–"
     mean, half = metric["mean"], metric["half_width"]
-    assert mean is not None
-    return _short(mean) + ("" if half is None else f" ± {_short(half)}")
+    of = f" ({metric['seeds']} of them)" if "seeds" in metric else ""
+    return _short(mean) + ("" if half is None else f" ± {_short(half)}") + of
 
 
 def _short(value: float) -> str:

@@ -118,9 +118,7 @@ def reference(
     check_unused(out)
     with reading(quiet) as on_data:
         training = data_room.load(data, size=size, progress=on_data)
-    test = None
-    if training.has_validation_head:  # the named sets, which have a test split
-        test = data_room.load(data, size=size, split="test")
+    test = data_room.load(data, size=size, split="test") if data_room.has_test(training.name) else None
     made = scorecard.build(
         training,
         test,

@@ -76,7 +76,7 @@ def load(
     elif source in _POINTS:
         _only_train(source, split)
         points, labels = _POINTS[source]()
-        data = Dataset(source, points, labels, _numbered(labels))  # type: ignore[arg-type]  # floats, not pixels
+        data = Dataset(source, points, labels)  # type: ignore[arg-type]  # floats, not pixels
     elif source == "stacked-mnist":
         digits = _load_named("mnist", split, fetch_missing, progress)
         assert digits.labels is not None
@@ -85,6 +85,14 @@ def load(
     else:
         data = _load_path(source, size or default_size, split, progress)
     return resized(data, size)
+
+
+def has_test(source: str) -> bool:
+    """Does a set have a ``test`` split?"""
+    if source in DATASETS:
+        return source in NAMED or source in ("mnist-synth", "stacked-mnist")
+    path = Path(source).expanduser()
+    return path.is_dir() and any(find_file(path, file) for file in FILES[2:])
 
 
 def resized(dataset: Dataset, size: int | None) -> Dataset:
@@ -150,14 +158,12 @@ def _load_path(source: str, size: int | None, split: str, progress: Progress | N
         raise UserError(f"{source}: {first_line(error)}") from None
     if path.is_dir():
         if any(find_file(path, file) for file in FILES):
-            images, labels = _read_idx_folder(path, split)
-            return Dataset(source, images, labels, _numbered(labels))
+            return Dataset(source, *_read_idx_folder(path, split))
         _only_train(source, split)
         return read_folder(path, size, progress, source)
     if path.suffix.lower() == ".npz" and path.is_file():
         _only_train(source, split)
-        images, some_labels = read_npz(path)
-        return Dataset(source, images, some_labels, () if some_labels is None else _numbered(some_labels))
+        return Dataset(source, *read_npz(path))
     if path.exists():
         raise UserError(f"{source}: expected a folder or an .npz file")
     sets = ["auto", *DATASETS]
@@ -172,10 +178,6 @@ def _read_idx_folder(path: Path, split: str) -> tuple[npt.NDArray[np.uint8], npt
         missing = names[0] if images is None else names[1]
         raise UserError(f"{path}: has no {missing}.gz or {missing}, which the {split} split wants")
     return read_idx_pair(images, labels)
-
-
-def _numbered(labels: npt.NDArray[np.int64]) -> tuple[str, ...]:
-    return tuple(str(i) for i in range(int(labels.max()) + 1))
 
 
 def _only_train(source: str, split: str) -> None:

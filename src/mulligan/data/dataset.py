@@ -48,6 +48,13 @@ class Dataset:
             )
         if images.dtype == np.float32 and images.shape[1:] != POINT:
             raise UserError(f"{self.name}: expected uint8 0..255, got float32: multiply by 255 and cast")
+        if images.dtype == np.uint8 and images.shape[1] not in (1, 3):
+            hint = " ([N, H, W, C]?)" if images.shape[3] in (1, 3) else ""
+            raise UserError(
+                f"{self.name}: expected 1 or 3 channels in [N, C, H, W], got {list(images.shape)}{hint}"
+            )
+        if images.dtype == np.float32 and not np.isfinite(images).all():
+            raise UserError(f"{self.name}: has points that are not finite")
         object.__setattr__(self, "images", np.ascontiguousarray(images))
         if known_sha256 is not None:
             self.__dict__["sha256"] = known_sha256  # where the cached property keeps it

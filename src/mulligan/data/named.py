@@ -120,9 +120,10 @@ def folders(name: str) -> list[Path]:
     """Return where a named set is looked for, in order: ``$MULLIGAN_DATA/NAME``, the user's cache."""
     own = os.environ.get("MULLIGAN_DATA")
     try:
-        return ([Path(own).expanduser() / name] if own else []) + [user_cache() / name]
+        known = [Path(own).expanduser() / name] if own else []
     except RuntimeError:  # a home directory of nobody
         raise UserError(f"MULLIGAN_DATA: {own} is no folder's name") from None
+    return [*known, user_cache() / name]
 
 
 def find_file(folder: Path, file: str) -> Path | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -52,7 +53,8 @@ def fit(
     rng = torch.Generator().manual_seed(seeds.derive(seed, "evaluator", "data"))
     pixels, targets = torch.from_numpy(images), torch.from_numpy(labels)
     optimizer = torch.optim.AdamW(network.parameters(), lr=lr, weight_decay=0.02)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps, pct_start=0.2)
+    rise = 0.2 if steps > 5 else 0.3  # of five a fifth would be no way to go
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps, pct_start=rise)
     average = copy.deepcopy(network)
     order = torch.empty(0, dtype=torch.int64)
     for step in range(steps):
@@ -81,5 +83,8 @@ def _recalibrate(network: Network, pixels: Tensor, rng: torch.Generator) -> None
         if isinstance(layer, torch.nn.BatchNorm2d):
             layer.reset_running_stats()
             layer.momentum = None
-    for picks in torch.split(torch.randperm(len(pixels), generator=rng)[: 50 * 256], 256):
+    order = torch.randperm(len(pixels), generator=rng)[: 50 * 256]
+    for picks in torch.tensor_split(
+        order, math.ceil(len(order) / 256)
+    ):  # as many in each, or a few weigh much
         network.train()(pixels[picks].float() / 255)

@@ -16,25 +16,26 @@ BLOCK = 512  # images whose distances to a block of training images are held at 
 POOL = 1 << 26  # pixels of such a block; all of MNIST is one
 
 Pixels = npt.NDArray[np.uint8]
+Indices = npt.NDArray[np.int64]
 
 
 def nearest(
-    images: Pixels, training: Pixels, *, leave_out_self: bool = False
-) -> tuple[Floats, Floats, npt.NDArray[np.int64]]:
+    images: Pixels, training: Pixels, *, own: Indices | None = None
+) -> tuple[Floats, Floats, Indices]:
     """Find each image's nearest training image by Euclidean distance of pixels in 0..1.
 
     Args:
         images: uint8 ``[N, P]``.
         training: uint8 ``[M, P]``.
-        leave_out_self: Where ``images`` are the first of ``training``: image i is not its own neighbour.
+        own: Which of ``training`` each image is, int64 ``[N]``, where it is one: it is not its own neighbour.
 
     Returns:
         The distances ``[N]``; their ratio to the mean distance of the 50 nearest ``[N]``, as Carlini et
         al. 2023 (arXiv 2301.13188, section 5) normalise it, since sparse strokes are all close to
         one another; and the index of the neighbour ``[N]``.
     """
-    count = min(NEIGHBOURS, len(training) - leave_out_self)
-    candidates = _candidates(images, training, count, leave_out_self)
+    count = min(NEIGHBOURS, len(training) - (own is not None))
+    candidates = _candidates(images, training, count, own)
     distances, ratios, found = [], [], []
     few = max(1, POOL // (8 * count * images.shape[1]))
     for image, near in zip(_blocks(images, few), torch.split(candidates, few), strict=True):
@@ -48,7 +49,7 @@ def nearest(
     return torch.cat(distances).numpy(), torch.cat(ratios).numpy(), torch.cat(found).numpy()
 
 
-def _candidates(images: Pixels, training: Pixels, count: int, leave_out_self: bool) -> torch.Tensor:
+def _candidates(images: Pixels, training: Pixels, count: int, own: Indices | None) -> torch.Tensor:
     """Return the ``count`` nearest training images of each, up to rounding: int64 ``[N, count]``."""
     best = torch.full((len(images), count), torch.inf)
     chosen = torch.zeros(len(images), count, dtype=torch.int64)
@@ -58,11 +59,11 @@ def _candidates(images: Pixels, training: Pixels, count: int, leave_out_self: bo
         for start, block in zip(range(0, len(images), BLOCK), _blocks(images, BLOCK), strict=True):
             # ‖x − t‖² less ‖x‖², which ranks the same
             scores = torch.addmm(sizes, block, pool.T, alpha=-2)
-            if leave_out_self:
-                own = torch.arange(start, start + len(block))
-                own = own[(own >= first) & (own < first + len(pool))]
-                scores[own - start, own - first] = torch.inf
             here = slice(start, start + len(block))
+            if own is not None:
+                selves = torch.from_numpy(own[here]) - first
+                pooled = (selves >= 0) & (selves < len(pool))
+                scores[pooled.nonzero()[:, 0], selves[pooled]] = torch.inf
             near = scores.topk(min(count, len(pool)), largest=False)
             merged = torch.cat([best[here], near.values], 1).topk(count, largest=False)
             best[here] = merged.values
@@ -74,6 +75,16 @@ def _blocks(images: Pixels, rows: int) -> Iterator[torch.Tensor]:
     """Yield float32 ``[rows, P]`` at a time: a whole set in floats may be larger than memory."""
     for start in range(0, len(images), rows):
         yield torch.from_numpy(np.ascontiguousarray(images[start : start + rows])).float()
+
+
+def some_of(training: Pixels, most: int) -> Indices:
+    """Pick ``most`` of the training images at random, always the same, sorted; all where there are no more.
+
+    Never the first: images that lie in folders by class come class by class.
+    """
+    order = np.random.Generator(np.random.PCG64(0)).permutation(len(training))
+    picked: Indices = np.sort(order[:most])
+    return picked
 
 
 def near_copies(ratio: Floats) -> npt.NDArray[np.bool_]:

@@ -74,7 +74,7 @@ def neighbours(model: Model, found: Dataset | str, *, quick: bool) -> Markup:
         return section("neighbours", title, tag("p", found, class_="quiet"))
     images = found.images
     size = images[0].size
-    some = images[: max(SAMPLES, QUICK // size)] if quick else images
+    some = images[memory.some_of(images, max(SAMPLES, QUICK // size))] if quick else images
     samples = model.sample(SAMPLES)
     _, ratio, index = memory.nearest(samples.reshape(SAMPLES, -1), some.reshape(len(some), -1))
     copies = memory.near_copies(ratio)

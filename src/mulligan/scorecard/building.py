@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from mulligan import evaluator, seeds
 from mulligan.data.dataset import Dataset
-from mulligan.errors import UserError
+from mulligan.errors import UserError, is_unicode
 from mulligan.evaluator import About as AboutEvaluator
 from mulligan.evaluator import Evaluator, Judged
 from mulligan.metrics import memory, path
@@ -53,8 +53,10 @@ def build(
         say: Told what is going on.
 
     Raises:
-        UserError: too few images.
+        UserError: too few images, or all alike; names that are not Unicode; unknown classes in ``test``.
     """
+    if strange := [text for text in (name, source or "", *training.class_names) if not is_unicode(text)]:
+        raise UserError(f"{strange[0]!r}: is not Unicode, and a reference keeps its name: rename it")
     if training.images.dtype != np.uint8:
         raise UserError(f"{name}: points in a plane: they are judged by --reference ring-8 or grid-25")
     if len(training) < FEWEST:
@@ -62,6 +64,8 @@ def build(
     whole, has_test = training, test is not None
     if test is None:
         training, test = split(training, seed)
+    elif training.labels is not None:
+        test = replace(test, class_names=training.class_names)
     if training.labels is not None:
         assert test.labels is not None
         say(f"training the evaluator: {steps:,} updates on {len(training):,} images")
@@ -107,10 +111,16 @@ def compare_real(
     """Take the test images as reference, and measure the floors with the training images.
 
     ``light`` measures just what a run is watched by, ``learn`` also what a classifier learns.
+
+    Raises:
+        UserError: the test images are all alike, so that nothing can be measured against them.
     """
     rng = np.random.Generator(np.random.PCG64(seeds.derive(seed, "reference")))
     kept = np.sort(rng.permutation(len(test))[:MOST])
     judged, others = judge.judge(test.images[kept]), judge.judge(training.images)
+    unit = path.mean_squared_distance(judged.features)
+    if not unit > 0:
+        raise UserError(f"{name}: its images are all alike: nothing can be measured against them")
     fitting = [size for size in sizes if size <= len(training)] or [len(training)]
     reference = Reference(
         About(
@@ -120,7 +130,7 @@ def compare_real(
             training_images=len(training),
             class_shares=() if judged.probabilities is None else _shares(test.labels, judge),
             pixels=profile(test.images),
-            unit=path.mean_squared_distance(judged.features),
+            unit=unit,
             near_copies=None,
             sizes=tuple(fitting),
             floors={},
@@ -194,9 +204,11 @@ def _held_out(training: Dataset, test: Dataset | None) -> tuple[npt.NDArray[np.f
     """Measure how near real images come to a training image that is not themselves."""
     flat = training.images.reshape(len(training), -1)
     if test is not None:
-        distances, ratio, _ = memory.nearest(test.images[:MOST].reshape(-1, flat.shape[1]), flat)
+        held_out = test.images[memory.some_of(test.images, MOST)]
+        distances, ratio, _ = memory.nearest(held_out.reshape(-1, flat.shape[1]), flat)
     else:
-        distances, ratio, _ = memory.nearest(flat[:MOST], flat, leave_out_self=True)
+        some = memory.some_of(flat, MOST)
+        distances, ratio, _ = memory.nearest(flat[some], flat, own=some)
     return distances, (int(memory.near_copies(ratio).sum()), len(distances))
 
 

@@ -74,7 +74,9 @@ def _short_of(good: float, fair: float) -> Callable[[Metric], Rating]:
     """A share is rated by how far below the floor it stays."""
 
     def rate(metric: Metric) -> Rating:
-        short = (metric.floor or 0.0) - metric.value
+        if metric.floor is None:
+            return "fair"
+        short = metric.floor - metric.value
         return "good" if short <= good else _fair(short <= fair)
 
     return rate
@@ -94,7 +96,9 @@ def _part_of(good: float, fair: float) -> Callable[[Metric], Rating]:
     """A count is rated by what part of the floor it is."""
 
     def rate(metric: Metric) -> Rating:
-        part = metric.value / (metric.floor or 1.0)
+        if metric.floor is None:
+            return "fair"
+        part = metric.value / metric.floor
         return "good" if part >= good else _fair(part >= fair)
 
     return rate

@@ -297,8 +297,8 @@ def _asked_labels(
         return judged.labels
     count = int(samples.labels.max()) + 1
     names = samples.class_names or tuple(map(str, range(count)))
-    if names == tuple(map(str, range(len(known)))):  # numbered, as files that name no classes are
-        names = tuple(known)
+    if names == tuple(map(str, range(len(names)))):  # numbered, as files that name no classes are
+        names = (*known[: len(names)], *names[len(known) :])
     if strange := [name for name in names if name not in known]:
         absent["label_agreement"] = f"the evaluator knows no class {strange[0]!r}"
         return judged.labels
@@ -319,7 +319,7 @@ def _train_on(
         absent["train_on_synthetic"] = "the evaluator knows no classes"
         return
     try:
-        test = _test_images(reference)
+        test = replace(_test_images(reference), class_names=reference.evaluator.about.class_names)
     except UserError as error:
         absent["train_on_synthetic"] = str(error)
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mulligan.data.dataset import Dataset
+from mulligan.errors import UserError
 from mulligan.runlog import Row
 from mulligan.scorecard import building, measure, toys
 from mulligan.scorecard.reference import MOST, Reference, find
@@ -38,7 +39,10 @@ class Light:
         if len(self._dataset) < FEWEST:
             return {}
         images = sampler.sample(state.recipe.card.n)
-        reference = self._reference = self._reference or _suited(self._dataset, len(images))
+        try:
+            reference = self._reference = self._reference or _suited(self._dataset, len(images))
+        except UserError:  # images that are all alike
+            return {}
         judged = reference.evaluator.judge(images)
         found = measure.compare_lightly(judged, reference)
         histogram, missing = measure.missing(judged, reference)

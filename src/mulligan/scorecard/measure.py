@@ -78,7 +78,7 @@ def in_canonical_order(
     the first so many of them are still a random choice.
     """
     flat = np.ascontiguousarray(images.reshape(len(images), -1))
-    keys = flat.view(np.dtype((np.void, flat.shape[1])))[:, 0]
+    keys = flat.view(np.dtype((np.void, flat.itemsize * flat.shape[1])))[:, 0]
     order = np.argsort(keys, kind="stable")
     order = order[np.random.Generator(np.random.PCG64(0)).permutation(len(order))[:n]]
     return images[order], None if labels is None else labels[order]
