@@ -34,7 +34,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 import mulligan
-from mulligan import build, data, objectives, pictures, recipe, runlog, step, training
+from mulligan import build, data, pictures, recipe, runlog, step, training
 from mulligan.data import synthetic
 from mulligan.data.dataset import Dataset
 from mulligan.state import State, begin
@@ -130,7 +130,7 @@ def line_points(n: int) -> Dataset:
 
 def ring_points(n: int) -> Dataset:
     """Draw eight Gaussians, evenly on the unit circle."""
-    centres, _ = synthetic.modes("ring")
+    centres = synthetic.PLANES["ring-8"].centres
     rng = np.random.default_rng(SEED)
     points = centres[rng.integers(len(centres), size=n)] + RING_WIDTH * rng.standard_normal((n, 2))
     floats: Any = points.astype(np.float32)[:, :, None, None]
@@ -241,7 +241,7 @@ def turns(task: Task) -> None:
     n, edges = task.of(20_000, 500), np.linspace(-4, 4, 121)
     lengths = (2, 1) if task.quick else (45, 15)
     state = keep_on_the_line(toy(line_points(n), g_rate=3e-4))
-    gan = replace(state.gan, objective=build.OBJECTIVES["minimax"](1.0, 0.0))
+    gan = replace(state.gan, objective=build.OBJECTIVES["minimax"]())
     stream, knobs = state.stream, step.Knobs()
     values, ceilings = [value(state, stream.images, n)], [along(state, edges, n).ceiling]
     figure, axes = plt.subplots(figsize=(7.6, 3.8), layout="constrained")
@@ -388,7 +388,7 @@ def losses(task: Task) -> None:
 def draw_losses(axes: Axes, made: recipe.Recipe, rows: list[Row]) -> None:
     """Both losses over images, and what they are at the equilibrium and by chance; equal lines interlace."""
     rows = [row for row in rows if "d_loss" in row]
-    objective, images = objective_of(made), [row["images"] / 1000 for row in rows]
+    objective, images = build.objective(made.objective), [row["images"] / 1000 for row in rows]
     for k, (network, colour) in enumerate((("D", BLUE), ("G", ORANGE))):
         scale = made.objective.d_scale if network == "D" else 1.0
         logged = [row[f"{network.lower()}_loss"] for row in rows]
@@ -398,11 +398,6 @@ def draw_losses(axes: Axes, made: recipe.Recipe, rows: list[Row]) -> None:
         axes.axhline(best, color=colour, lw=1.6, ls=(6 * k, (6, 6)), label=label)
         if chance != best:
             axes.axhline(chance, color=colour, lw=1.6, ls=(3 * k, (1, 5)), label=f"{network} by chance")
-
-
-def objective_of(made: recipe.Recipe) -> objectives.Objective:
-    table = made.objective
-    return build.OBJECTIVES[table.kind](table.real_label, table.fake_label)
 
 
 def summary(rows: list[Row]) -> str:
@@ -466,7 +461,7 @@ def gradients(task: Task) -> None:
     state = training.prepare("mlp-relu", data=task.digits, seed=SEED, device="cpu").state
     advance_to(state, task.of(100, 1))
     kinds = {"non-saturating": "−log D(G(z))", "minimax": "log(1 − D(G(z)))"}
-    games = {kind: replace(state.gan, objective=build.OBJECTIVES[kind](1.0, 0.0)) for kind in kinds}
+    games = {kind: replace(state.gan, objective=build.OBJECTIVES[kind]()) for kind in kinds}
     z = build.latents(state.recipe.latent, 1024, torch.Generator().manual_seed(SEED), torch.float32)
     stream, knobs = state.stream, step.Knobs()
     answers: list[float] = []
@@ -552,14 +547,12 @@ def objective_rows() -> Iterable[str]:
     yield "|---|---|---|---|---|"
     for kind, make in build.OBJECTIVES.items():
         of_d, of_g = FORMULAS[kind]
-        for label in (1.0, 0.9) if kind == "non-saturating" else (1.0,):
-            made = make(label, 0.0)
-            name = f"`{kind}`" + ("" if label == 1 else f", `real_label` {label}")
+        for labels in ((), (0.9, 0.0)) if kind == "non-saturating" else ((),):
+            made = make(*labels)
+            name = f"`{kind}`" + (f", `real_label` {labels[0]}" if labels else "")
             pairs = (f"{plain(d)}, {plain(g)}" for d, g in (made.equilibrium, made.chance))
             yield (
-                "| "
-                + " | ".join((name, of_d if label == 1 else "the same, with labels", of_g, *pairs))
-                + " |"
+                "| " + " | ".join((name, "the same, with labels" if labels else of_d, of_g, *pairs)) + " |"
             )
 
 

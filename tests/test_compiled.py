@@ -195,7 +195,7 @@ def test_compiled_by_inductor(monkeypatch: pytest.MonkeyPatch) -> None:
         torch.testing.assert_close(ours.d.loss, theirs.d.loss, rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(ours.g.loss, theirs.g.loss, rtol=1e-4, atol=1e-4)
     assert isinstance(fast.compiled, Compiled)
-    assert compiled.MOMENTS[0] in fast.gan.g_optimizer.state[next(fast.gan.generator.parameters())]
+    assert compiled.MEANS[0] in fast.gan.g_optimizer.state[next(fast.gan.generator.parameters())]
 
 
 def test_gradients_that_lie_otherwise_in_memory_are_taken_as_they_are() -> None:

@@ -366,14 +366,15 @@ def test_groups_that_come_out_otherwise_are_noticed(
 
 @pytest.fixture(scope="module")
 def coloured(digits: Dataset) -> Dataset:
-    """Two unrelated digits as the colours of each image."""
-    other = np.random.default_rng(0).permutation(len(digits))
-    return Dataset("coloured", np.concatenate([digits.images, digits.images[other]], axis=1))
+    """Three unrelated digits as the colours of each image."""
+    rng = np.random.default_rng(0)
+    others = [digits.images[rng.permutation(len(digits))] for _ in range(2)]
+    return Dataset("coloured", np.concatenate([digits.images, *others], axis=1))
 
 
 @pytest.mark.parametrize(
     ("kind", "pieces", "count"),
-    [("projection", "channels", 2), ("concat", "quarters", 4), ("projection", "pyramid", 5)],
+    [("projection", "channels", 3), ("concat", "quarters", 4), ("projection", "pyramid", 5)],
 )
 def test_a_run_of_pieces_goes_on_and_is_drawn_from_as_it_was_trained(
     kind: str,
@@ -426,14 +427,15 @@ def test_a_discriminator_adds_up_what_it_is_told() -> None:
     "joint",
     [
         None,
-        torch.zeros(0, 2).long(),
-        torch.zeros(5, 2).short(),
-        torch.tensor([[0, 9]]),
-        torch.tensor([[0, 4, 8]]),
-        torch.tensor([[0, 4]]),  # not as many images as there are
-        torch.tensor([[4, 0]]),
-        torch.tensor([[-1, 4]]),
-        torch.tensor([[0, 2**62]]),
+        torch.zeros(0, 3).long(),
+        torch.zeros(5, 3).short(),
+        torch.tensor([[0, 9, 8]]),
+        torch.tensor([[0, 4]]),
+        torch.tensor([[0, 4, 8, 12]]),
+        torch.tensor([[0, 4, 8]]),  # not as many images as there are
+        torch.tensor([[4, 0, 8]]),
+        torch.tensor([[-1, 4, 8]]),
+        torch.tensor([[0, 2**62, 8]]),
     ],
 )
 def test_a_table_that_contradicts_its_recipe_is_refused(

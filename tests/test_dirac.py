@@ -104,7 +104,7 @@ class Game:
 
     def play(self, start: Sequence[float], steps: int, module: types.ModuleType = step) -> Array:
         """Return the path ``[steps + 1, 2]`` of (θ, ψ)."""
-        objective: Objective = build.OBJECTIVES[self.objective](1.0, 0.0)
+        objective: Objective = build.OBJECTIVES[self.objective]()
         g, d = Point(start[0]), Slope(start[1], objective.heads)
         penalty: Penalty | None = getattr(penalties, self.penalty) if self.penalty else None
         gan = module.GAN(

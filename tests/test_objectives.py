@@ -125,7 +125,7 @@ def slopes(function: Callable[[Array], float], x: Array, h: float = 1e-6) -> Arr
 
 def check(name: str, module: types.ModuleType = objectives) -> None:
     """Each term, and the gradient of each reduced loss by each logit, is what the formula says."""
-    objective = make(name, module, P, Q)
+    objective = make(name, module, *((P, Q) if name in SMOOTHED else ()))
     d, g = FORMULAS[name]
     real, fake = logits(objective, 1), logits(objective, 2)
     r, f = real.numpy().copy(), fake.numpy().copy()
@@ -204,8 +204,9 @@ def test_huge_logits_stay_finite(name: str, signs: tuple[int, int]) -> None:
             assert gradient is None or torch.isfinite(gradient).all()
 
 
-@pytest.mark.parametrize("name", CROSS_ENTROPY)
-@pytest.mark.parametrize("labels", [(), (P, Q)])
+@pytest.mark.parametrize(
+    ("name", "labels"), [*((name, ()) for name in CROSS_ENTROPY), *((name, (P, Q)) for name in SMOOTHED)]
+)
 @pytest.mark.parametrize("size", [100.0, 1e4, 1e30])
 @pytest.mark.parametrize("sign", [1, -1])
 def test_cross_entropy_grows_as_a_logit_does(
@@ -221,7 +222,7 @@ def test_cross_entropy_grows_as_a_logit_does(
         assert value.isfinite().all()
         for gradient in torch.autograd.grad(value.sum(), (real, fake), retain_graph=True, allow_unused=True):
             assert gradient is None or gradient.isfinite().all()
-    label = labels[1] if labels and objective.smoothing else 0.0
+    label = labels[1] if labels else 0.0
     believed = 1 - label if sign > 0 else label
     assert float(fake_terms.detach()) == pytest.approx(believed * size, rel=1e-5)
     assert objective.probability is not None
@@ -254,7 +255,6 @@ def test_minimax_vanishes_where_d_is_sure_and_non_saturating_does_not() -> None:
 def test_flags(name: str) -> None:
     objective = make(name)
     assert objective.relativistic == (name in RELATIVISTIC)
-    assert objective.smoothing == (name in SMOOTHED)
     assert objective.heads == (2 if name == "softmax" else 1)
     assert (objective.probability is None) == (name not in CROSS_ENTROPY)
 
@@ -272,14 +272,14 @@ def test_score_grows_with_what_makes_d_s_loss_on_reals_smaller(name: str) -> Non
         np.testing.assert_allclose(probability, sigma(objective.score(real).detach().numpy()), atol=1e-12)
 
 
-@pytest.mark.parametrize("name", ALL)
-def test_labels_matter_only_with_smoothing(name: str) -> None:
+@pytest.mark.parametrize("name", SMOOTHED)
+def test_smoothing_is_of_d_alone(name: str) -> None:
     plain, smooth = make(name), make(name, objectives, P, Q)
     real, fake = logits(plain, 9), logits(plain, 10)
-    differ = [not torch.equal(a, b) for a, b in zip(plain.d(real, fake), smooth.d(real, fake), strict=True)]
-    assert differ == [plain.smoothing] * 2
+    for a, b in zip(plain.d(real, fake), smooth.d(real, fake), strict=True):
+        assert not torch.equal(a, b)
     assert torch.equal(plain.g(fake, real), smooth.g(fake, real))
-    assert (plain.equilibrium != smooth.equilibrium) == plain.smoothing
+    assert plain.equilibrium != smooth.equilibrium
     assert plain.chance == smooth.chance
 
 

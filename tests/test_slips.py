@@ -307,7 +307,7 @@ def test_classes_without_images_are_said_and_not_drawn(tmp_path: Path) -> None:
     assert made.report is not None
     model = made.model()
     assert (model.interpolate(1) == model.interpolate(1, label=1)).all()
-    labels = model.sampler.labels(5)
+    labels = model.sampler.conditions.labels(5)
     assert labels is not None
     assert labels.tolist() == [1, 3, 1, 3, 1]
     with pytest.raises(UserError, match="no image of class 2 was trained on"):

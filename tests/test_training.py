@@ -361,15 +361,15 @@ def test_a_batch_of_one_image_never_surprises_batchnorm(
 # Failing
 
 
-def poisoned(network: str, at: int) -> Callable[[float, float], Objective]:
+def poisoned(network: str, at: int) -> Callable[..., Objective]:
     """The non-saturating objective, but a network's loss is NaN at one update."""
     calls = itertools.count(1)
 
     def poison(values: Tensor) -> Tensor:
         return values * float("nan") if next(calls) == at else values
 
-    def make(real_label: float, fake_label: float) -> Objective:
-        sound = objectives.non_saturating(real_label, fake_label)
+    def make() -> Objective:
+        sound = objectives.non_saturating()
 
         def d(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
             real_terms, fake_terms = sound.d(real, fake)
@@ -405,8 +405,8 @@ def test_weights_that_are_not_finite_never_reach_a_checkpoint(
 ) -> None:
     calls = itertools.count(1)
 
-    def make(real_label: float, fake_label: float) -> Objective:
-        sound = objectives.non_saturating(real_label, fake_label)
+    def make() -> Objective:
+        sound = objectives.non_saturating()
 
         def g(fake: Tensor, real: Tensor | None) -> Tensor:
             values = sound.g(fake, real)  # at the third update its value is right and its gradient NaN

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -18,7 +18,16 @@ from mulligan.files import write_atomically
 MAX_HEADER = 2 << 20  # bytes: several times what a thousand class names and a thousand tensors take
 KEY = "mulligan"
 
-Header = TypeVar("Header", bound=BaseModel)
+Side = Annotated[int, Field(ge=1, le=1024)]  # of an image, in pixels
+
+
+class Header(BaseModel):
+    """What a file says of itself: nothing that is not known, and no number that is none."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+Read = TypeVar("Read", bound=Header)
 
 
 def write(path: Path, tensors: Mapping[str, Tensor], header: str) -> None:
@@ -69,7 +78,7 @@ def header_text(file: Any) -> str | None:
     return text
 
 
-def parsed(path: Path, model: type[Header], text: str | None, what: str) -> Header:
+def parsed(path: Path, model: type[Read], text: str | None, what: str) -> Read:
     """Read a header's JSON into its model.
 
     Raises:

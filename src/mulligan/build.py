@@ -24,7 +24,7 @@ from mulligan.step import GAN, Knobs
 
 MAX_WEIGHTS = 500_000_000
 
-OBJECTIVES: dict[str, Callable[[float, float], Objective]] = {
+OBJECTIVES: dict[str, Callable[..., Objective]] = {
     "non-saturating": objectives.non_saturating,
     "minimax": objectives.minimax,
     "softmax": objectives.softmax,
@@ -69,6 +69,11 @@ LATENTS: dict[str, Callable[[recipe.Latent, int, torch.Generator, torch.dtype], 
         torch.rand(n, law.size, generator=rng, dtype=dtype).mul_(law.high - law.low).add_(law.low)
     ),
 }
+
+
+def objective(table: recipe.ObjectiveTable) -> Objective:
+    """Return the objective a recipe names; only one whose labels are smoothed is told of them."""
+    return OBJECTIVES[table.kind](*([table.real_label, table.fake_label] if table.smoothed else []))
 
 
 def latents(law: recipe.Latent, n: int, rng: torch.Generator, dtype: torch.dtype) -> Tensor:
@@ -132,11 +137,11 @@ def gan(
             or are larger than any machine this is for.
     """
     check_size(recipe, image_shape, classes)
-    objective = OBJECTIVES[recipe.objective.kind](recipe.objective.real_label, recipe.objective.fake_label)
+    game = objective(recipe.objective)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seeds.derive(seed, "initialisation"))
         g = generator(recipe, image_shape, classes)
-        d = discriminator(recipe, _seen(recipe, image_shape), objective.heads, classes)
+        d = discriminator(recipe, _seen(recipe, image_shape), game.heads, classes)
     # Channels last: a convolution over few channels is otherwise ten times slower on a CPU.
     for network in (g, d):
         if group:
@@ -147,7 +152,7 @@ def gan(
         discriminator=d,
         g_optimizer=_optimizer(g, recipe.optimizer.generator),
         d_optimizer=_optimizer(d, recipe.optimizer.discriminator),
-        objective=objective,
+        objective=game,
         order=ORDERS[recipe.step.order],
         d_scale=recipe.objective.d_scale,
         d_steps=recipe.step.d_steps,

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 from torch import Tensor, nn
 
 from mulligan import archive
-from mulligan.archive import MAX_HEADER, fault
+from mulligan.archive import MAX_HEADER, Header, Side, fault
 from mulligan.errors import UserError, first_line, similar
 from mulligan.files import write_atomically
 from mulligan.hardware import Mode
@@ -27,14 +27,9 @@ MOST_PARTS = 20_000  # that a generator is told of
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # what Adam keeps for each parameter
 
 Count = Annotated[int, Field(ge=0, le=10**15)]
-Side = Annotated[int, Field(ge=1, le=1024)]
 
 
-class _Header(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class AboutData(_Header):
+class AboutData(Header):
     """The data a run was trained on.
 
     Attributes:
@@ -72,7 +67,7 @@ class AboutData(_Header):
         return self
 
 
-class Scores(_Header):
+class Scores(Header):
     """What the light scorecards have said so far.
 
     Attributes:
@@ -99,7 +94,7 @@ class Scores(_Header):
         )
 
 
-class Meta(_Header):
+class Meta(Header):
     """What a checkpoint says of itself.
 
     Attributes:
@@ -214,14 +209,7 @@ def _meta(path: Path, text: str | None) -> Meta:
             f"{path}: checkpoint schema {first_line(repr(schema))}, expected {SCHEMA}: "
             "written by another version"
         )
-    try:
-        meta = Meta.model_validate(table)
-        meta.model_dump_json()
-    except ValidationError as error:
-        raise UserError(f"{path}: its header is wrong: {fault(error)}") from None
-    except ValueError:
-        raise UserError(f"{path}: its header holds text that is not Unicode") from None
-    return meta
+    return archive.parsed(path, Meta, text, "a checkpoint")
 
 
 def keep_as_best(run: Path, path: Path) -> None:

@@ -27,11 +27,11 @@ from mulligan.ema import EMA
 from mulligan.errors import first_line
 from mulligan.files import user_cache
 from mulligan.graphs import Flat, Recorder
-from mulligan.step import GAN, Knobs, Source, Turn, Update
+from mulligan.step import GAN, Knobs, Source, Turn, Update, parameters
 
 Compiler = Callable[[torch.fx.GraphModule, list[Tensor]], Flat]
 SWITCH = "MULLIGAN_COMPILE"  # an environment variable: 0 keeps every update as it is written
-MOMENTS = ("exp_avg", "exp_avg_sq")
+MEANS = ("exp_avg", "exp_avg_sq")
 
 
 class CannotCompile(Exception):
@@ -145,14 +145,14 @@ class Compiled:
         self._trained = {name for name, p in self._networks.named_parameters() if p.requires_grad}
         self._counts = {}
         for side, (optimizer, _) in self._sides.items():
-            for parameter in _parameters(optimizer):
+            for parameter in parameters(optimizer):
                 if not optimizer.state[parameter]:  # what Adam itself makes at its first step
                     optimizer.state[parameter] = {"step": torch.zeros((), device=parameter.device)} | {
-                        name: torch.zeros_like(parameter, requires_grad=False) for name in MOMENTS
+                        name: torch.zeros_like(parameter, requires_grad=False) for name in MEANS
                     }
-            entries = [optimizer.state[parameter] for parameter in _parameters(optimizer)]
+            entries = [optimizer.state[parameter] for parameter in parameters(optimizer)]
             self._counts[side] = [entry["step"] for entry in entries]
-            for name in MOMENTS:
+            for name in MEANS:
                 tensors |= {f"{side}/{i}/{name}": entry[name] for i, entry in enumerate(entries)}
                 self._parts += [f"{side}/{name}"] * len(entries)
         self._tensors = [tensor.detach() for tensor in tensors.values()]
@@ -189,7 +189,7 @@ class Compiled:
             stand_ins = {}
             for side, (optimizer, steps) in self._sides.items():
                 parameters = list(getattr(gan, side).parameters())
-                means, squares = ([next(moments) for _ in parameters] for _ in MOMENTS)
+                means, squares = ([next(moments) for _ in parameters] for _ in MEANS)
                 rates = [tuple(next(values) for _ in range(4)) for _ in range(steps)]
                 stand_ins[side] = _Adam(optimizer, parameters, means, squares, rates)
             gammas = tuple(next(values) for _ in gan.penalties)
@@ -288,7 +288,3 @@ class _Tapped:
 def _draw(source: Source, method: str, arguments: tuple[int, ...]) -> list[Tensor]:
     drawn = getattr(source, method)(*arguments)
     return [x for x in drawn if x is not None] if isinstance(drawn, tuple) else [drawn]
-
-
-def _parameters(optimizer: Optimizer) -> list[Tensor]:
-    return [parameter for group in optimizer.param_groups for parameter in group["params"]]

@@ -110,6 +110,16 @@ class Conditions:
         listed = ", ".join(map(str, empty[:10])) + (", …" if len(empty) > 10 else "")
         return f"{len(empty)} of {self.classes} classes have no image and cannot be asked for: {listed}."
 
+    def check_known(self) -> None:
+        """Refuse labels where there are none to choose from.
+
+        Raises:
+            UserError: this generator knows of none.
+        """
+        if self.classes == 0:
+            why = "condition.labels false" if self.parts else "condition.kind 'none'"
+            raise UserError(f"labels: this generator was trained without any ({why})")
+
     def labels(self, n: int, labels: Sequence[int] | None = None) -> Labels | None:
         """Return the classes of images 0..n-1, int64 ``[n]``; None where there are none to choose from.
 
@@ -119,10 +129,9 @@ class Conditions:
         Raises:
             UserError: labels for a generator that knows of none, too few or many, or out of range.
         """
+        if labels is not None:
+            self.check_known()
         if self.classes == 0:
-            if labels is not None:
-                why = "condition.labels false" if self.parts else "condition.kind 'none'"
-                raise UserError(f"labels: this generator was trained without any ({why})")
             return None
         present = np.flatnonzero(self._images)
         if labels is None:

@@ -47,7 +47,9 @@ def write(
     if model.makes_points and suffix != ".npz":
         raise UserError(f"--out {out}: this model draws points in a plane, not images: use FILE.npz")
     asked = model.numbered(labels)
-    model.sampler.labels(n if interpolate is None else 1, asked)  # refused before anything is drawn
+    model.sampler.conditions.labels(
+        n if interpolate is None else 1, asked
+    )  # refused before anything is drawn
     if group and group.rank > 0:
         for _ in model.chunks(n, seed, asked) if interpolate is None else ():
             pass  # the leader has got them
@@ -78,7 +80,7 @@ def _write(
         pictures.save_png(out, pictures.grid(model.sample(n, seed, labels)))
         return f"{out}: {n} images"
     if suffix == ".npz":
-        write_npz(out, model.sample(n, seed, labels), model.sampler.labels(n, labels))
+        write_npz(out, model.sample(n, seed, labels), model.sampler.conditions.labels(n, labels))
         return (
             f"{out}: {n} points, float32 [N, 2, 1, 1]"
             if model.makes_points

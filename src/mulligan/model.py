@@ -73,8 +73,7 @@ class Model:
         """
         if labels is None:
             return None
-        if not self.sampler.conditions.classes:
-            self.sampler.labels(1, [0])  # refuses them
+        self.sampler.conditions.check_known()
         if not hasattr(labels, "__len__"):
             raise UserError(f"labels: expected a list of classes, got {labels!r}")
         names = self.about.data.class_names

@@ -3,9 +3,6 @@
 Each objective is a small record of functions of logits. They return values per sample; the step
 reduces them. ``D(x)`` is the probability that x is real, ``l`` a logit and σ the
 logistic function, so that D(x) = σ(l(x)). Below, lᵣ is a logit of a real image and l_f of a fake.
-
-Every factory takes the labels that D is taught for reals and fakes, 1 and 0 without label
-smoothing, and ignores them where ``smoothing`` is False.
 """
 
 from __future__ import annotations
@@ -36,7 +33,6 @@ class Objective:
             ``d_scale`` 1. Where many D are equally good, it is the one that always answers 0.
         chance: (D loss, G loss) where all logits are 0, as an untrained D's nearly are, for
             ``d_scale`` 1.
-        smoothing: Do the labels given to the factory matter?
         relativistic: Does G's loss compare fakes with reals? Else its real logits are None.
     """
 
@@ -47,7 +43,6 @@ class Objective:
     probability: Callable[[Tensor], Tensor] | None
     equilibrium: tuple[float, float]
     chance: tuple[float, float]
-    smoothing: bool = False
     relativistic: bool = False
 
 
@@ -88,7 +83,7 @@ def minimax(real_label: float = 1.0, fake_label: float = 0.0) -> Objective:
     )
 
 
-def softmax(_real_label: float = 1.0, _fake_label: float = 0.0) -> Objective:
+def softmax() -> Objective:
     """Cross-entropy of a discriminator with two classes: 1 is real, 0 is fake.
 
     Same game as the non-saturating one, in l₁ − l₀.
@@ -133,7 +128,6 @@ def _cross_entropy(
         probability=lambda logits: torch.sigmoid(logits[:, 0]),
         equilibrium=(-(labels * math.log(best) + (2 - labels) * math.log(1 - best)), g_equilibrium),
         chance=(2 * math.log(2), g_chance),
-        smoothing=True,
     )
 
 
@@ -150,7 +144,7 @@ def _best(real_label: float, fake_label: float) -> float:
 # One logit that is no log-odds -----------------------------------------------------------------
 
 
-def least_squares(_real_label: float = 1.0, _fake_label: float = 0.0) -> Objective:
+def least_squares() -> Objective:
     """LSGAN, Mao et al. 2017, arXiv 1611.04076, equation 9: fakes a = 0, reals b = 1, G's aim c = 1.
 
     D minimises ½(lᵣ − 1)² + ½l_f² and G ½(l_f − 1)². Where fakes equal reals D's best answer is ½.
@@ -163,7 +157,7 @@ def least_squares(_real_label: float = 1.0, _fake_label: float = 0.0) -> Objecti
     )
 
 
-def hinge(_real_label: float = 1.0, _fake_label: float = 0.0) -> Objective:
+def hinge() -> Objective:
     """Lim & Ye 2017, arXiv 1705.02894, as in Miyato et al. 2018, arXiv 1802.05957.
 
     D minimises max(0, 1 − lᵣ) + max(0, 1 + l_f) and G −l_f. Where fakes equal reals any answers in
@@ -177,7 +171,7 @@ def hinge(_real_label: float = 1.0, _fake_label: float = 0.0) -> Objective:
     )
 
 
-def wasserstein(_real_label: float = 1.0, _fake_label: float = 0.0) -> Objective:
+def wasserstein() -> Objective:
     """WGAN, Arjovsky et al. 2017, arXiv 1701.07875, equations 2 and 3, as losses.
 
     D minimises −lᵣ + l_f and G −l_f. D must be kept Lipschitz by a penalty or by clipping; minus
@@ -212,7 +206,7 @@ def _critic(
 # Relativistic: is a real more real than a fake? ------------------------------------------------
 
 
-def relativistic_paired(_real_label: float = 1.0, _fake_label: float = 0.0) -> Objective:
+def relativistic_paired() -> Objective:
     """RpGAN, Jolicoeur-Martineau 2018, arXiv 1807.00734: each real against one fake.
 
     D minimises −log σ(lᵣ − l_f) and G −log σ(l_f − lᵣ), as in R3GAN (Huang et al. 2024, arXiv
@@ -225,7 +219,7 @@ def relativistic_paired(_real_label: float = 1.0, _fake_label: float = 0.0) -> O
     )
 
 
-def relativistic_average(_real_label: float = 1.0, _fake_label: float = 0.0) -> Objective:
+def relativistic_average() -> Objective:
     """RaGAN, Jolicoeur-Martineau 2018, arXiv 1807.00734, in its standard-GAN form.
 
     D minimises −log σ(lᵣ − mean l_f) − log(1 − σ(l_f − mean lᵣ)) and G the same with reals and

@@ -37,14 +37,17 @@ def grid(images: Pixels, columns: int | None = None, *, scale: int = 2, gap: int
     return picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.NEAREST)
 
 
-def scatter(points: npt.NDArray[np.float32], *, side: int = 400) -> Image.Image:
+SCATTER = 400  # pixels a side
+
+
+def scatter(points: npt.NDArray[np.float32]) -> Image.Image:
     """Plot points in a plane, float32 ``[N, 2, 1, 1]``: brighter where there are more.
 
     The window is −1.5..1.5 where nearly all of them lie in it, else −5..5.
     """
     flat = points.reshape(len(points), 2)
     limit = 1.5 if np.quantile(np.abs(flat), 0.95) < 1.5 else 5.0
-    counts, _, _ = np.histogram2d(-flat[:, 1], flat[:, 0], bins=side, range=[[-limit, limit]] * 2)
+    counts, _, _ = np.histogram2d(-flat[:, 1], flat[:, 0], bins=SCATTER, range=[[-limit, limit]] * 2)
     shade = np.minimum(counts * 96, 255).astype(np.uint8)
     return Image.fromarray(shade)
 

@@ -44,12 +44,12 @@ class Sampler:
         self.generator, self.recipe, self.conditions, self.group = generator, recipe, conditions, group
 
     def sample(self, n: int, seed: int = 0, labels: Sequence[int] | None = None) -> Images:
-        """Draw images 0..n-1 of a seed: uint8 ``[n, C, H, W]``; see ``labels`` for their classes."""
+        """Draw images 0..n-1 of a seed: uint8 ``[n, C, H, W]``; see `Conditions.labels` for their classes."""
         return np.concatenate(list(self.chunks(n, seed, labels)))
 
     def chunks(self, n: int, seed: int = 0, labels: Sequence[int] | None = None) -> Iterator[Images]:
         """Draw the same images a chunk at a time, so that any number fits in memory."""
-        wanted = self.labels(n, labels)
+        wanted = self.conditions.labels(n, labels)
 
         def whole(chunk: int) -> Tensor:
             of_chunk = None if wanted is None else wanted[chunk * CHUNK : (chunk + 1) * CHUNK]
@@ -59,10 +59,6 @@ class Sampler:
         for number, drawn in enumerate(distributed.spread(self.group, math.ceil(n / CHUNK), whole)):
             yield drawn.numpy()[: n - number * CHUNK]
 
-    def labels(self, n: int, labels: Sequence[int] | None = None) -> npt.NDArray[np.int64] | None:
-        """Return the classes of images 0..n-1, int64 ``[n]``, as `Conditions.labels` does."""
-        return self.conditions.labels(n, labels)
-
     def interpolate(self, between: int, seed: int = 0, label: int | None = None, keys: int = 8) -> Images:
         """Walk through ``keys`` latents of a seed and back to the first: uint8 ``[keys * between, C, H, W]``.
 
@@ -71,7 +67,7 @@ class Sampler:
         ones on a straight line, which stays in their box. A conditional generator keeps to one label,
         the first without ``label``; from one part of it to another the way is straight.
         """
-        first = self.labels(1, None if label is None else [label])
+        first = self.conditions.labels(1, None if label is None else [label])
         wanted = None if first is None else np.repeat(first, keys)
         z, y = self._corners(keys, seed, wanted)
         ways = [(i, (i + 1) % keys) for i in range(keys)]
@@ -82,7 +78,7 @@ class Sampler:
 
         A conditional generator keeps to one label in each walk, i mod K in walk i.
         """
-        wanted = self.labels(n)
+        wanted = self.conditions.labels(n)
         z, y = self._corners(2 * n, seed, None if wanted is None else np.repeat(wanted, 2))
         ways = [(2 * i, 2 * i + 1) for i in range(n)]
         drawn = self._walk(z, y, ways, torch.linspace(0, 1, steps, dtype=torch.float64))

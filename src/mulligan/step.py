@@ -267,7 +267,7 @@ def move_generator(gan: GAN, turn: Turn) -> None:
 
 
 def _move(optimizer: Optimizer, turn: Turn) -> None:
-    for parameter, gradient in zip(_parameters(optimizer), turn.gradients, strict=True):
+    for parameter, gradient in zip(parameters(optimizer), turn.gradients, strict=True):
         # A second derivative may lie in memory in another order, and torch's fused Adam goes by memory.
         same = gradient.stride() == parameter.stride()
         parameter.grad = gradient if same else torch.empty_like(parameter).copy_(gradient)
@@ -278,7 +278,7 @@ def _move(optimizer: Optimizer, turn: Turn) -> None:
 def _turn(
     gan: GAN, loss: Tensor, optimizer: Optimizer, real_logits: Tensor | None, fake_logits: Tensor
 ) -> Turn:
-    gradients = torch.autograd.grad(loss, _parameters(optimizer))
+    gradients = torch.autograd.grad(loss, parameters(optimizer))
     mean_loss, *means = gan.mean([loss.detach(), *gradients])
     return Turn(mean_loss, means, real_logits, fake_logits.detach())
 
@@ -288,5 +288,6 @@ def _health(d: Turn, g: Turn) -> Tensor:
     return torch.stack([d.loss, g.loss, *norms]).sum()
 
 
-def _parameters(optimizer: Optimizer) -> list[Tensor]:
+def parameters(optimizer: Optimizer) -> list[Tensor]:
+    """Return what an optimiser moves, in its order."""
     return [parameter for group in optimizer.param_groups for parameter in group["params"]]

@@ -79,7 +79,7 @@ class Observer:
     signalled: Callable[[], bool]
     judge: Callable[[State], Row]
     gives_up: bool = False
-    drawn_at: int = field(default=-1)
+    drawn_at: int = field(default=-1, init=False)
     verdict: Verdict | None = field(default=None, init=False)
     lost_since: int | None = field(default=None, init=False)
 

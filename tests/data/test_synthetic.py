@@ -11,19 +11,18 @@ from mulligan.errors import UserError
 
 def test_protocol() -> None:
     """PacGAN, arXiv 1712.04086: 8 modes on the unit circle, 25 on {−4, −2, 0, 2, 4}²."""
-    ring, ring_std = synthetic.modes("ring")
+    ring, grid = synthetic.PLANES["ring-8"], synthetic.PLANES["grid-25"]
     expected = [(np.cos(2 * np.pi * k / 8), np.sin(2 * np.pi * k / 8)) for k in range(8)]
-    np.testing.assert_allclose(ring, expected, atol=1e-15)
-    assert ring_std == 0.01
-    grid, grid_std = synthetic.modes("grid")
-    np.testing.assert_array_equal(grid, [(i, j) for i in range(-4, 5, 2) for j in range(-4, 5, 2)])
-    assert grid_std == 0.05
+    np.testing.assert_allclose(ring.centres, expected, atol=1e-15)
+    assert (ring.std, grid.std) == (0.01, 0.05)
+    np.testing.assert_array_equal(grid.centres, [(i, j) for i in range(-4, 5, 2) for j in range(-4, 5, 2)])
 
 
-@pytest.mark.parametrize(("name", "count"), [("ring", 8), ("grid", 25)])
+@pytest.mark.parametrize(("name", "count"), [("ring-8", 8), ("grid-25", 25)])
 def test_a_mixture(name: str, count: int) -> None:
-    points, labels = synthetic.ring() if name == "ring" else synthetic.grid()
-    centres, std = synthetic.modes("ring" if name == "ring" else "grid")
+    plane = synthetic.PLANES[name]
+    centres, std = plane.centres, plane.std
+    points, labels = plane.draw()
     assert points.shape == (100_000, 2, 1, 1)
     assert points.dtype == np.float32
     assert labels.shape == (100_000,)
@@ -41,7 +40,7 @@ def test_a_mixture(name: str, count: int) -> None:
     assert (np.hypot(*deviations.T) < 3).mean() == pytest.approx(1 - np.exp(-4.5), abs=0.001)
 
 
-@pytest.mark.parametrize("make", [synthetic.ring, synthetic.grid])
+@pytest.mark.parametrize("make", [plane.draw for plane in synthetic.PLANES.values()])
 def test_seeds(make: Callable[..., tuple[synthetic.Points, synthetic.Labels]]) -> None:
     a, b, c = make(50, seed=1), make(50, seed=1), make(50, seed=2)
     assert np.array_equal(a[0], b[0])
@@ -52,21 +51,6 @@ def test_seeds(make: Callable[..., tuple[synthetic.Points, synthetic.Labels]]) -
     state = np.random.get_state(legacy=False)["state"]["key"]
     make(50)
     np.testing.assert_array_equal(np.random.get_state(legacy=False)["state"]["key"], state)
-
-
-def test_sizes() -> None:
-    points, labels = synthetic.ring(1000, modes=3)
-    assert set(labels) == {0, 1, 2}
-    centres, _ = synthetic.modes("ring", 3)
-    np.testing.assert_allclose(np.hypot(*centres.T), 1)
-    assert np.abs(points[:, :, 0, 0] - centres[labels]).max() < 0.06
-    np.testing.assert_array_equal(synthetic.modes("grid", 2)[0], [(-1, -1), (-1, 1), (1, -1), (1, 1)])
-    assert set(synthetic.grid(1000, side=2)[1]) == {0, 1, 2, 3}
-    np.testing.assert_array_equal(synthetic.modes("grid", 1)[0], [(0, 0)])
-    with pytest.raises(UserError, match="at least 1 mode"):
-        synthetic.ring(5, modes=0)
-    with pytest.raises(UserError, match="at least 1, got 0"):
-        synthetic.grid(5, side=0)
 
 
 def test_stacked() -> None:

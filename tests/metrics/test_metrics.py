@@ -30,7 +30,7 @@ def test_the_frechet_distance_of_shifted_and_scaled_features_is_exact(
     centre = rows.mean(0)
     moved = (rows - centre) * scale + centre + shift
     expected = 8 * shift**2 + trace * (1 - scale) ** 2
-    assert frechet.frechet_distance(moved, rows) == pytest.approx(expected, rel=1e-6, abs=1e-6 * trace)
+    assert frechet.frechet(moved, rows).value == pytest.approx(expected, rel=1e-6, abs=1e-6 * trace)
 
 
 @settings(deadline=None, max_examples=20)
@@ -41,7 +41,7 @@ def test_no_metric_depends_on_the_order_of_images_or_the_axes_of_features(seed: 
     turn = np.linalg.qr(rng.standard_normal((8, 8)))[0]
     shuffled = fake[rng.permutation(60)]
     for one, other in (((fake, real), (shuffled, real)), ((fake, real), (fake @ turn, real @ turn))):
-        assert frechet.frechet_distance(*one) == pytest.approx(frechet.frechet_distance(*other), rel=1e-8)
+        assert frechet.frechet(*one).value == pytest.approx(frechet.frechet(*other).value, rel=1e-8)
         assert kernel.kernel_distance(*one).value == pytest.approx(
             kernel.kernel_distance(*other).value, rel=1e-8, abs=1e-10
         )
@@ -52,7 +52,7 @@ def test_no_metric_depends_on_the_order_of_images_or_the_axes_of_features(seed: 
 
 def test_fewer_samples_than_features_still_tell_a_shift() -> None:
     few = normal(1, 5, 64)
-    assert frechet.frechet_distance(few + 2, few) == pytest.approx(4 * 64, rel=1e-9)
+    assert frechet.frechet(few + 2, few).value == pytest.approx(4 * 64, rel=1e-9)
 
 
 def test_the_frechet_interval_is_as_wide_as_the_values_spread() -> None:
@@ -179,11 +179,11 @@ def test_a_straight_walk_has_length_one() -> None:
     assert path.mean_squared_distance(normal(9, 50_000)) == pytest.approx(16, rel=0.02)
 
 
-@pytest.mark.parametrize(("name", "modes"), [("ring", 8), ("grid", 25)])
+@pytest.mark.parametrize(("name", "modes"), [("ring-8", 8), ("grid-25", 25)])
 def test_the_toys_own_points_find_all_modes(name: str, modes: int) -> None:
-    draw = synthetic.ring if name == "ring" else synthetic.grid
-    centres, std = synthetic.modes("ring" if name == "ring" else "grid")
-    rows = draw(n=5000)[0].reshape(5000, 2)
+    plane = synthetic.PLANES[name]
+    centres, std = plane.centres, plane.std
+    rows = plane.draw(5000)[0].reshape(5000, 2)
     found = points.toy(rows, centres, std)
     assert found["modes"].value == modes
     assert found["high_quality"].value == pytest.approx(1 - np.exp(-4.5), abs=0.006)  # 98.9 %
@@ -217,7 +217,6 @@ def test_the_score_interval_holds_the_share(n: int, share: float) -> None:
 def test_what_cannot_be_compared_is_refused(fake: Floats, real: Floats, words: str) -> None:
     for metric in (
         frechet.frechet,
-        frechet.frechet_distance,
         frechet.frechet_infinity,
         kernel.kernel_distance,
         sliced.sliced_wasserstein,

@@ -16,7 +16,6 @@ from sklearn.neighbors import NearestNeighbors
 from torch import nn
 
 from mulligan.metrics import classes, frechet, kernel, manifold, memory, sliced
-from mulligan.metrics.frechet import frechet_distance
 
 Floats = npt.NDArray[np.float64]
 
@@ -58,7 +57,7 @@ def filled(metric: Any, fake: Floats, real: Floats) -> Any:
 def test_frechet_distance_is_torchmetrics(n: int, m: int) -> None:
     fake, real = features(1, n), features(2, m, shift=0.3)
     oracle = float(filled(FrechetInceptionDistance(Passed(), normalize=True), fake, real))
-    assert frechet_distance(fake, real) == pytest.approx(oracle, rel=1e-6)
+    assert frechet.frechet(fake, real).value == pytest.approx(oracle, rel=1e-6)
     assert frechet.frechet(fake, real).value == pytest.approx(oracle, rel=1e-6)
 
 
@@ -67,13 +66,13 @@ def test_frechet_distance_is_scipys_square_root() -> None:
     a, b = np.cov(fake, rowvar=False), np.cov(real, rowvar=False)
     root = scipy.linalg.sqrtm(a @ b).real
     oracle = ((fake.mean(0) - real.mean(0)) ** 2).sum() + np.trace(a + b - 2 * root)
-    assert frechet_distance(fake, real) == pytest.approx(oracle, rel=1e-6)
+    assert frechet.frechet(fake, real).value == pytest.approx(oracle, rel=1e-6)
 
 
-@pytest.mark.parametrize("n", [2, 10, 24, 25, 400])
+@pytest.mark.parametrize("n", [4, 10, 24, 25, 400])
 def test_frechet_distance_of_a_set_to_itself_is_nought(n: int) -> None:
     same = features(5, n)
-    assert abs(frechet_distance(same, same)) <= 1e-6 * np.trace(np.cov(same, rowvar=False))
+    assert abs(frechet.frechet(same, same).value) <= 1e-6 * np.trace(np.cov(same, rowvar=False))
 
 
 @pytest.mark.parametrize(("n", "rank"), [(8, 24), (400, 3), (400, 0)])
@@ -88,8 +87,8 @@ def test_frechet_distance_with_singular_covariances(n: int, rank: int) -> None:
     root = np.sqrt(np.linalg.eigvalsh(half @ a @ half).clip(0)).sum()
     oracle = ((flat.mean(0) - real.mean(0)) ** 2).sum() + np.trace(a) + np.trace(b) - 2 * root
     scale = np.trace(a) + np.trace(b)
-    assert abs(frechet_distance(flat, real) - oracle) <= 1e-6 * scale
-    assert abs(frechet_distance(flat, flat)) <= 1e-6 * max(np.trace(a), 1e-12)
+    assert abs(frechet.frechet(flat, real).value - oracle) <= 1e-6 * scale
+    assert abs(frechet.frechet(flat, flat).value) <= 1e-6 * max(np.trace(a), 1e-12)
 
 
 @pytest.mark.filterwarnings("ignore:Metric .* will save all extracted features")

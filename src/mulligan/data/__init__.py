@@ -30,7 +30,6 @@ DATASETS: dict[str, str] = {name: known.description for name, known in NAMED.ite
 }
 """Name of each set to its one-line description."""
 
-_POINTS = {"ring-8": synthetic.ring, "grid-25": synthetic.grid}
 SPLITS = ("train", "test")
 USUAL_SIZE = 28  # pixels a side, of sets that have no size of their own
 _AUTO_SECONDS = 4.0
@@ -73,9 +72,9 @@ def load(
     elif source == "digits":
         _only_train(source, split)
         data = read_digits(size or default_size or USUAL_SIZE)
-    elif source in _POINTS:
+    elif source in synthetic.PLANES:
         _only_train(source, split)
-        points, labels = _POINTS[source]()
+        points, labels = synthetic.PLANES[source].draw()
         data = Dataset(source, points, labels)  # type: ignore[arg-type]  # floats, not pixels
     elif source == "stacked-mnist":
         digits = _load_named("mnist", split, fetch_missing, progress)

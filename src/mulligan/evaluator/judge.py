@@ -12,10 +12,11 @@ from typing import Annotated, Literal
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
 from mulligan import archive, distributed
+from mulligan.archive import Header, Side
 from mulligan.distributed import Group
 from mulligan.errors import UserError, first_line
 from mulligan.evaluator.network import FEATURES, Network
@@ -24,10 +25,9 @@ SCHEMA = 1
 CHUNK = 256  # images the network sees at once, always: products of other sizes round differently
 
 Floats = npt.NDArray[np.float64]
-Side = Annotated[int, Field(ge=1, le=1024)]
 
 
-class About(BaseModel):
+class About(Header):
     """What an evaluator's file says of itself.
 
     Attributes:
@@ -38,8 +38,6 @@ class About(BaseModel):
         accuracy: Share of held-out real images it names rightly; None without classes.
         trained: One sentence on the data, the command and the seed.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     schema_version: Literal[1] = Field(default=1, alias="schema")
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]

@@ -74,14 +74,14 @@ def _convolution(before: int, after: int, *, stride: int) -> tuple[nn.Module, ..
     )
 
 
-def untrained(image_shape: tuple[int, int, int], seed: int = 0) -> Network:
+def untrained(image_shape: tuple[int, int, int]) -> Network:
     """Return a network with random weights: the fallback where nothing is labelled.
 
     Random convolutions describe small images well enough to compare two sets of them where no
     classifier fits (Naeem et al. 2020, arXiv 2002.09797, section 5, with a random VGG-16).
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(0)
         network = Network(image_shape, 0)
         for layer in network.modules():
             if isinstance(layer, nn.Conv2d):

@@ -59,22 +59,15 @@ class Target(NamedTuple):
         return cls(rows.mean(0), factor, float((factor * factor).sum()))
 
 
-def frechet_distance(generated: npt.ArrayLike, reference: npt.ArrayLike) -> float:
+def frechet(generated: npt.ArrayLike, reference: npt.ArrayLike | Target) -> Estimate:
     """Return ‖μ₁ − μ₂‖² + tr Σ₁ + tr Σ₂ − 2 tr (Σ₁Σ₂)^½ of features ``[N, D]`` and ``[M, D]``.
 
     The trace of the root is the nuclear norm of X₁ᵀ-by-X₂ᵀ products of centred features, so that no
-    root of a singular covariance is ever taken.
+    root of a singular covariance is ever taken. Its interval is a jackknife over 20 groups of the
+    generated images; the reference is taken as given: it is the same in every score.
 
     Raises:
         UserError: the features cannot be compared.
-    """
-    return _distance(*_prepared(generated, reference))
-
-
-def frechet(generated: npt.ArrayLike, reference: npt.ArrayLike | Target) -> Estimate:
-    """Return the same with its interval: a jackknife over 20 groups of the generated images.
-
-    The reference is taken as given: it is the same in every score.
     """
     rows, target = _prepared(generated, reference)
     whole = _distance(rows, target)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mulligan.data.dataset import Dataset
+from mulligan.data.synthetic import PLANES
 from mulligan.reporting.facts import Facts
 from mulligan.runlog import finite
 from mulligan.scorecard import find, toys
@@ -136,7 +137,7 @@ def _floors(facts: Facts, card: dict[str, Any]) -> tuple[dict[str, float], Seque
     floors: dict[str, float] = {}
     shares: Sequence[float] = ()
     judge, n, about = card.get("judge"), card.get("n"), facts.meta.data
-    if isinstance(judge, str) and judge in toys.PLANES:
+    if isinstance(judge, str) and judge in PLANES:
         return {name: found.value for name, found in toys.floors(str(judge), POINTS).items()}, ()
     if isinstance(n, int) and n > 0:
         reference = find("mnist")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from mulligan.metrics.estimate import Estimate, wilson
+from mulligan.metrics.estimate import Estimate
 
 Rating = Literal["good", "fair", "poor"]
 Kind = Literal["missing-class", "near-copies", "low-diversity", "low-fidelity", "wrong-range"]
@@ -227,31 +227,3 @@ def number(value: float) -> str:
         return f"{value:g}"
     digits = max(0, min(5, 2 - math.floor(math.log10(abs(value)))))
     return f"{value:,.{digits}f}"
-
-
-def warn_of_copies(copies: NearCopies) -> list[Warning]:
-    """Warn when near copies are clearly more frequent than among held-out real images."""
-    usual = wilson(round(copies.floor_share * copies.floor_n), copies.floor_n).high
-    if wilson(copies.count, copies.n).low <= 2 * usual:
-        return []
-    return [
-        Warning(
-            "near-copies",
-            f"{copies.count:,} of {copies.n:,} images ({copies.share:.1%}) are all but copies of a training "
-            f"image; of held-out real images {copies.floor_share:.2%} are",
-        )
-    ]
-
-
-def warn_of_missing(missing: Sequence[int], names: Sequence[str]) -> list[Warning]:
-    """Warn of classes that all but never occur."""
-    if not missing:
-        return []
-    listed = ", ".join(names[i] for i in missing[:10]) + (", …" if len(missing) > 10 else "")
-    return [
-        Warning(
-            "missing-class",
-            f"{len(missing)} of {len(names)} classes occur less than a quarter as often as they should: "
-            f"{listed}",
-        )
-    ]

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from mulligan import data as data_room
 from mulligan import distributed, hardware
 from mulligan.data.dataset import POINT, Dataset
+from mulligan.data.synthetic import PLANES
 from mulligan.distributed import Group
 from mulligan.errors import Place, UserError, place
 from mulligan.evaluator import Judged
@@ -20,7 +21,7 @@ from mulligan.metrics import memory, path
 from mulligan.metrics.estimate import NORMAL, Estimate, wilson
 from mulligan.model import Model
 from mulligan.scorecard import measure, toys, warnings
-from mulligan.scorecard.card import Metric, NearCopies, Scorecard, warn_of_copies, warn_of_missing
+from mulligan.scorecard.card import Metric, NearCopies, Scorecard
 from mulligan.scorecard.inception import inception_distances
 from mulligan.scorecard.reference import SHIPPED, STANDS_FOR, Reference, find, profile
 from mulligan.scorecard.source import Samples, as_shape, read
@@ -58,7 +59,7 @@ def evaluate(
     group = distributed.join(own)
     where = str(group.device if group else own)
     samples, wanted, found = _drawn(source, reference, n, seed, device, group)
-    if wanted in toys.PLANES:
+    if wanted in PLANES:
         return toys.judge_points(samples, wanted)
     if found is None:
         return toys.judge_stacked(samples, find("mnist").evaluator, where)
@@ -141,7 +142,7 @@ def judge(
     }
     histogram, missing = measure.missing(judged, reference)
     about = reference.evaluator.about
-    return Scorecard(
+    card = Scorecard(
         reference=reference.about.name,
         n=len(images),
         evaluator={"name": about.name, "version": about.version, "sha256": reference.evaluator.sha256},
@@ -150,13 +151,10 @@ def judge(
         missing_classes=missing,
         class_names=list(about.class_names) if histogram else [],
         near_copies=copies,
-        warnings=[
-            *warn_of_missing(missing, about.class_names),
-            *(warn_of_copies(copies) if copies else []),
-            *warnings.of_all(metrics, profile(images), reference, measure.repeated(images), len(images)),
-        ],
         absent=absent,
     )
+    found_wrong = warnings.of_all(card, profile(images), reference, measure.repeated(images))
+    return replace(card, warnings=found_wrong)
 
 
 def neighbours(
@@ -167,7 +165,7 @@ def neighbours(
         raise UserError(f"--neighbours: there are none to show by --reference {reference}")
     samples, known = read(source, n, seed), find(reference)
     images = as_shape(samples.images, known.evaluator.about.image_shape, source)
-    training = known.training().images
+    training = known.training.images
     _, ratio, index = memory.nearest(images.reshape(len(images), -1), training.reshape(len(training), -1))
     closest = np.argsort(ratio, kind="stable")[:SHOWN]
     pairs = np.stack([images[closest], training[index[closest]]], 1)
@@ -204,7 +202,7 @@ def with_inception(
     return replace(card, metrics={**card.metrics, **rows})
 
 
-TOYS = (*toys.PLANES, toys.STACKED)  # judged by their modes
+TOYS = (*PLANES, toys.STACKED)  # judged by their modes
 
 
 def _is_toy(name: str) -> bool:
@@ -269,7 +267,7 @@ def _remember(
 ) -> NearCopies | None:
     """Look for training images among the samples."""
     try:
-        training = reference.training().images
+        training = reference.training.images
     except UserError as error:
         absent["memorisation"] = str(error)
         return None
@@ -328,9 +326,8 @@ def _train_on(
 
 def _test_images(reference: Reference) -> Dataset:
     """Load real images that no generator was trained on."""
-    reference.training()  # refuses a set that has changed
-    assert reference.about.source is not None
-    return data_room.load(reference.about.source, split="test", fetch_missing=False)
+    source = reference.training.name  # refuses a set that has changed
+    return data_room.load(source, split="test", fetch_missing=False)
 
 
 def _walk(

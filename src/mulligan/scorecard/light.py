@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mulligan.data.dataset import Dataset
+from mulligan.data.synthetic import PLANES
 from mulligan.errors import UserError
 from mulligan.runlog import Row
 from mulligan.scorecard import building, measure, toys
@@ -31,7 +32,7 @@ class Light:
         name = self._dataset.name
         sampler = state.sampler()
         if state.recipe.generator.output == "linear":
-            if name not in toys.PLANES:
+            if name not in PLANES:
                 return {}
             card = toys.judge_points(Samples(sampler.sample(POINTS), None, None, name), name)
             figures = {key: metric.value for key, metric in card.metrics.items()}

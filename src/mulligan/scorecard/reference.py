@@ -12,10 +12,11 @@ from typing import Annotated, Literal
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from mulligan import archive, evaluator
 from mulligan import data as data_room
+from mulligan.archive import Header
 from mulligan.data.dataset import Dataset
 from mulligan.errors import UserError, nearest
 from mulligan.evaluator import Evaluator
@@ -30,17 +31,15 @@ STANDS_FOR = {"mnist-synth": "mnist"}
 MOST = 10_000  # real images a reference keeps the features of
 
 
-class Profile(BaseModel):
+class Profile(Header):
     """Pixels of real images, 0..255: means over images of each one's darkest, brightest and mean."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     low: float
     high: float
     mean: float
 
 
-class About(BaseModel):
+class About(Header):
     """What a reference's file says of itself.
 
     Attributes:
@@ -55,8 +54,6 @@ class About(BaseModel):
         sizes: Numbers of images for which the floors were measured.
         floors: Metric to its value between that many other real images and the reference.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     schema_version: Literal[1] = Field(default=1, alias="schema")
     name: Annotated[str, Field(max_length=1000)]
@@ -123,8 +120,9 @@ class Reference:
         stands_for = STANDS_FOR.get(data) == self.about.name
         return self.matches(sha256) or (stands_for and image_shape == self.evaluator.about.image_shape)
 
+    @cached_property
     def training(self) -> Dataset:
-        """Load the images that memorisation is measured against; nothing is fetched.
+        """The images that memorisation is measured against; nothing is fetched.
 
         Raises:
             UserError: they are not here, or are no longer the same.

@@ -73,7 +73,7 @@ def read(
 
 def _from_model(model: Model, n: int, seed: int) -> Samples:
     drawn = model.sample(n, seed)
-    images, labels = in_canonical_order(drawn, model.sampler.labels(n))
+    images, labels = in_canonical_order(drawn, model.sampler.conditions.labels(n))
     about = model.about.data
     return Samples(images, labels, model, about.name, about.class_names)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mulligan.data import synthetic
+from mulligan.data.synthetic import PLANES
 from mulligan.errors import UserError
 from mulligan.evaluator import Evaluator
 from mulligan.metrics import classes, points
@@ -12,7 +12,6 @@ from mulligan.metrics.estimate import Estimate
 from mulligan.scorecard.card import Metric, Scorecard
 from mulligan.scorecard.source import Samples
 
-PLANES = {"ring-8": ("ring", synthetic.ring), "grid-25": ("grid", synthetic.grid)}
 STACKED = "stacked-mnist"
 FLOOR_SEED = 1  # the points that floors are measured on are not those a run trains on
 
@@ -25,31 +24,30 @@ def judge_points(samples: Samples, name: str) -> Scorecard:
     """
     if not samples.are_points:
         raise UserError(f"--reference {name} is of points in a plane, the samples are images")
-    centres, std = synthetic.modes("ring" if PLANES[name][0] == "ring" else "grid")
     flat = samples.images.reshape(len(samples.images), -1).astype(np.float64)
     if flat.shape[1] != 2 or not np.isfinite(flat).all():
         raise UserError(f"--reference {name}: expected finite points [N, 2, 1, 1]")
     real = floors(name, len(flat))
-    found = points.toy(flat, centres, std)
+    found = points.toy(flat, PLANES[name].centres, PLANES[name].std)
     metrics = {key: Metric.of(estimate, real[key].value) for key, estimate in found.items()}
     return Scorecard(name, len(flat), {}, metrics)
 
 
 def floors(name: str, n: int) -> dict[str, Estimate]:
     """Measure so many real points of a set in the plane."""
-    kind, draw = PLANES[name]
-    real = draw(n, seed=FLOOR_SEED)[0].reshape(n, 2).astype(np.float64)
-    return points.toy(real, *synthetic.modes("ring" if kind == "ring" else "grid"))
+    plane = PLANES[name]
+    real = plane.draw(n, seed=FLOOR_SEED)[0].reshape(n, 2).astype(np.float64)
+    return points.toy(real, plane.centres, plane.std)
 
 
 def judge_stacked(samples: Samples, evaluator: Evaluator, device: str) -> Scorecard:
     """Count the modes of digits stacked as colours: the evaluator names each channel.
 
     Raises:
-        UserError: the images are not 28×28 with three or four channels.
+        UserError: the images are not 3×28×28.
     """
     images = samples.images
-    if samples.are_points or images.shape[1] not in (3, 4) or images.shape[2:] != (28, 28):
+    if samples.are_points or images.shape[1:] != (3, 28, 28):
         raise UserError(f"--reference {STACKED}: expected images of 3×28×28, got {list(images.shape[1:])}")
     n, channels = images.shape[:2]
     digits = evaluator.judge(np.ascontiguousarray(images.reshape(n * channels, 1, 28, 28)), device).labels

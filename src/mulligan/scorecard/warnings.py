@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from mulligan.scorecard.card import Metric, Warning
+from collections.abc import Sequence
+
+from mulligan.metrics.estimate import wilson
+from mulligan.scorecard.card import Metric, NearCopies, Scorecard, Warning
 from mulligan.scorecard.reference import Profile, Reference
 
 
@@ -49,12 +52,42 @@ def of_diversity(metrics: dict[str, Metric], repeated: int, n: int) -> list[Warn
     return [Warning("low-diversity", "; ".join(reasons))] if reasons else []
 
 
-def of_all(
-    metrics: dict[str, Metric], found: Profile, reference: Reference, repeated: int, n: int
-) -> list[Warning]:
-    """Return what pixels and features give reason to warn of."""
+def of_copies(copies: NearCopies | None) -> list[Warning]:
+    """Warn when near copies are clearly more frequent than among held-out real images."""
+    if copies is None:
+        return []
+    usual = wilson(round(copies.floor_share * copies.floor_n), copies.floor_n).high
+    if wilson(copies.count, copies.n).low <= 2 * usual:
+        return []
     return [
+        Warning(
+            "near-copies",
+            f"{copies.count:,} of {copies.n:,} images ({copies.share:.1%}) are all but copies of a training "
+            f"image; of held-out real images {copies.floor_share:.2%} are",
+        )
+    ]
+
+
+def of_missing(missing: Sequence[int], names: Sequence[str]) -> list[Warning]:
+    """Warn of classes that all but never occur."""
+    if not missing:
+        return []
+    listed = ", ".join(names[i] for i in missing[:10]) + (", …" if len(missing) > 10 else "")
+    return [
+        Warning(
+            "missing-class",
+            f"{len(missing)} of {len(names)} classes occur less than a quarter as often as they should: "
+            f"{listed}",
+        )
+    ]
+
+
+def of_all(card: Scorecard, found: Profile, reference: Reference, repeated: int) -> list[Warning]:
+    """Return what a card, and the pixels behind it, give reason to warn of."""
+    return [
+        *of_missing(card.missing_classes, reference.evaluator.about.class_names),
+        *of_copies(card.near_copies),
         *of_range(found, reference.about.pixels),
-        *of_fidelity(metrics),
-        *of_diversity(metrics, repeated, n),
+        *of_fidelity(card.metrics),
+        *of_diversity(card.metrics, repeated, card.n),
     ]
