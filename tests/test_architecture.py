@@ -66,7 +66,7 @@ ROOMS: dict[str, str] = {
     ),
     "doctor": "recipe runlog",  # rows in, verdicts out
     "loop": ("checkpoint distributed doctor errors probes recipe runlog schedules state step vitals | torch"),
-    "watching": "calibration doctor loop pictures recipe runlog seeds state",
+    "watching": "calibration doctor errors loop pictures recipe runlog seeds state",
     "model": "build checkpoint conditions distributed errors hardware recipe sampler | torch",
     "training": (
         "calibration checkpoint data distributed errors hardware loop model recipe reporting runlog sampler"

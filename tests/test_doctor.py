@@ -93,6 +93,12 @@ def test_every_kind_is_known_everywhere() -> None:
     assert len(ORDER) == 18
 
 
+def test_a_run_that_goes_on_has_not_had_too_little() -> None:
+    rows, recipe = ILL["undertrained"]
+    assert [verdict.kind for verdict in doctor.diagnose(recipe, rows).verdicts] == ["undertrained"]
+    assert doctor.diagnose(recipe, rows, running=True).verdicts == ()
+
+
 @pytest.mark.parametrize("kind", ILL)
 def test_each_disease_is_named_first(kind: str) -> None:
     rows, recipe = ILL[kind]

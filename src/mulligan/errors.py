@@ -107,6 +107,16 @@ def whole(value: Any, what: str, least: int, most: int | None = None) -> int:
     return found
 
 
+def check_callable(value: Any, what: str) -> None:
+    """Refuse what a caller wants called and cannot be.
+
+    Raises:
+        UserError: it is neither callable nor None.
+    """
+    if value is not None and not callable(value):
+        raise UserError(f"{what}: expected a function, got {type(value).__name__}")
+
+
 def place(value: Any, what: str) -> str:
     """Return the path that a caller named, or that of what knows its own, such as a ``Run``, as it is.
 

@@ -103,13 +103,8 @@ def train(state: State, run: Path, observer: Observer) -> str:
     cadences = (recipe.log, checkups, recipe.samples, lapse, recipe.card, saves)
     deadline = math.inf if budget.minutes is None else state.seconds + 60 * budget.minutes
     last_step = math.inf if budget.steps is None else budget.steps
+    _begin(state, run)
     log, meter = RunLog(run), Meter(state)
-    if not checkpoint.history(run):
-        _save(state, run)
-    # A kill may have come between saving and what belongs to it
-    if state.scores and state.scores.images == state.images:
-        checkpoint.keep_as_best(run, checkpoint.history(run)[-1])
-    checkpoint.thin(run, recipe.checkpoint.keep)
     saved_at = carded_at = state.images
     looked = state.steps
     unspent = state.images < budget.images and state.steps < last_step
@@ -174,13 +169,12 @@ def train(state: State, run: Path, observer: Observer) -> str:
                 observer.tick(meter.progress(state))
         # Leave the last state behind, judged like the others
         _end_if_not_finite(state, log, run, looked)
-        cut_off = reason in PAUSES
         if checkups.every and reason == TIME_UP and not due(checkups, before, state.images):
             _examine(state, log, meter, observer, cut_off=True)
         is_best = False
         judged = 0 < recipe.card.every <= state.images and reason != INTERRUPTED
         if judged and carded_at != state.images:
-            is_best = _card(state, log, meter, observer, cut_off=cut_off)
+            is_best = _card(state, log, meter, observer, cut_off=reason in PAUSES)
         if saved_at != state.images or is_best:
             log.sync()
             last = _save(state, run)
@@ -327,6 +321,15 @@ def _card(state: State, log: RunLog, meter: Meter, observer: Observer, *, cut_of
         else Scores(images=state.images, frechet=frechet, bar=low)
     )
     return state.scores.images == state.images
+
+
+def _begin(state: State, run: Path) -> None:
+    """Save the first state of a run, or finish what a kill left undone after the last one was saved."""
+    if not checkpoint.history(run):
+        _save(state, run)
+    if state.scores and state.scores.images == state.images:
+        checkpoint.keep_as_best(run, checkpoint.history(run)[-1])
+    checkpoint.thin(run, state.recipe.checkpoint.keep)
 
 
 def _save(state: State, run: Path) -> Path:

@@ -52,18 +52,20 @@ class Model:
         each; without them image i is of class i mod K, classes without images left out.
 
         Raises:
-            UserError: n is below 1, or the labels do not fit.
+            UserError: n is below 1, the seed is no whole number from 0 on, or the labels do not fit.
         """
-        return self.sampler.sample(whole(n, "n", 1), seed, self.numbered(labels))
+        return self.sampler.sample(whole(n, "n", 1), whole(seed, "seed", 0), self.numbered(labels))
 
     def chunks(self, n: int, seed: int = 0, labels: Sequence[int | str] | None = None) -> Iterator[Images]:
         """Draw the same images in pieces of bounded size."""
-        return self.sampler.chunks(whole(n, "n", 1), seed, self.numbered(labels))
+        return self.sampler.chunks(whole(n, "n", 1), whole(seed, "seed", 0), self.numbered(labels))
 
     def interpolate(self, between: int, seed: int = 0, label: int | str | None = None) -> Images:
         """Walk through eight images and back, ``between`` steps each: uint8 ``[8·between, C, H, W]``."""
         asked = self.numbered(None if label is None else [label])
-        return self.sampler.interpolate(whole(between, "between", 1), seed, asked[0] if asked else None)
+        return self.sampler.interpolate(
+            whole(between, "between", 1), whole(seed, "seed", 0), asked[0] if asked else None
+        )
 
     def numbered(self, labels: Sequence[int | str] | None) -> list[int] | None:
         """Return labels as numbers: the name of a class stands for its place, other text for a number.

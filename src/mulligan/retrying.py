@@ -65,8 +65,7 @@ def retry(
     directory = Path(place(run, "run"))
     if checkpoint.find(directory) == directory:
         raise UserError(f"{directory}: retry takes the run directory, not one of its checkpoints")
-    if out is not None:
-        runlog.check_unused(Path(out))
+    new_run = runlog.wanted(out)
     ill = doctor.examine(directory).worst
     overrides = overrides or (ill.changes if ill else ())
     if not overrides:
@@ -94,7 +93,7 @@ def retry(
     plan = tuned(plan, precision or saved.meta.mode.precision, mode=as_before)
     return execute(
         plan,
-        Path(out) if out else None,
+        new_run,
         consoles=[*consoles, *([Callback(on_progress)] if on_progress else [])],
         furnish=lambda new: runlog.inherit(new, directory, where, changes),
         gives_up=gives_up,
@@ -163,7 +162,7 @@ def _chosen(run: Path, images: int | None, onset: int | None) -> tuple[Path, boo
         if not best.exists():
             raise UserError(f"{run}: no scorecard says which checkpoint was good: --from IMAGES says it")
         return best, False
-    asked = images if images is not None else max(0, (onset or 0) - 1)
+    asked = max(0, (onset or 0) - 1) if images is None else whole(images, "from_images", 0)
     earlier = [path for path in history if int(path.stem) <= asked]
     if earlier:
         return earlier[-1], False

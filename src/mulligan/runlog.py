@@ -94,11 +94,24 @@ def check_unused(out: Path) -> None:
         raise UserError(f"--out {out}: is not Unicode: use another name")
     try:
         if out.is_dir() and any(out.iterdir()):
-            raise UserError(f"--out {out}: is not empty, and a run never overwrites: name a new directory")
+            raise UserError(f"--out {out}: is not empty, and nothing is overwritten: name a new directory")
         if out.exists() and not out.is_dir():
             raise UserError(f"--out {out}: is a file: name a new directory")
     except OSError as error:
         raise UserError(f"cannot write a run to {out}: {error.strerror}") from None
+
+
+def wanted(out: Place | None) -> Path | None:
+    """Return the run directory that a caller names, if one is named.
+
+    Raises:
+        UserError: it is no path, or as ``check_unused``.
+    """
+    if out is None:
+        return None
+    directory = Path(place(out, "out"))
+    check_unused(directory)
+    return directory
 
 
 def check_writable(file: Path) -> None:
@@ -145,6 +158,15 @@ def lock(run: Path, *, wait: bool = False) -> Iterator[None]:
         yield
 
 
+def busy(run: Path) -> bool:
+    """Is a process training here?"""
+    try:
+        with (run / LOCK).open() as file:
+            return not try_lock(file)
+    except OSError:
+        return False
+
+
 def rewind(run: Path, images: int) -> None:
     """Take back what a run wrote after its checkpoint at ``images``: rows, pictures, half-written files.
 
@@ -166,6 +188,8 @@ def there(run: Place) -> Path:
         UserError: there is no directory, or it is no run's.
     """
     directory = Path(place(run, "run"))
+    if directory.exists() and not directory.is_dir():
+        raise UserError(f"{directory}: is a file: expected a run directory")
     if not directory.is_dir():
         raise UserError(f"{directory}: no such run directory{similar(directory)}")
     if not (directory / RECIPE).is_file():

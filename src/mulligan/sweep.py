@@ -274,8 +274,12 @@ def _try(sweep: Sweep, trial: Any, folder: Path, processes: Processes, say: Say)
     )  # fmt: skip
     say(f"trial {trial.number}: {' '.join(chosen)}")
     trial.set_user_attr("set", chosen)
-    result: Result = carry_out(cell, processes, say)[-1]
+    try:
+        result: Result = carry_out(cell, processes, say)[-1]
+    except UserError as error:  # values that cannot be trained on this data
+        result = Result(str(error), 0.0, 0, {})
     if result.failed:
+        say(f"trial {trial.number}: {result.failed}")
         trial.set_user_attr("failed", result.failed)
         return None
     return float(result.card["metrics"]["frechet"]["value"])

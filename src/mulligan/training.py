@@ -18,7 +18,7 @@ from mulligan import data as data_room
 from mulligan import recipe as recipes
 from mulligan.calibration import Forecast
 from mulligan.data.dataset import Dataset
-from mulligan.errors import RunError, UserError, nearest, whole
+from mulligan.errors import RunError, UserError, check_callable, nearest, whole
 from mulligan.hardware import Mode
 from mulligan.loop import INTERRUPTED, PAUSES, Progress
 from mulligan.model import Model, load
@@ -196,8 +196,9 @@ def train(
         UserError: the input cannot be used; nothing was written.
         RunError: the run could not go on; its last checkpoint is whole.
     """
-    if out is not None:
-        runlog.check_unused(Path(out))  # before anything that takes its time
+    directory = runlog.wanted(out)  # refused before anything that takes its time
+    consoles = [Callback(on_progress)] if on_progress else []
+    check_callable(should_stop, "should_stop")
     ready = prepare(
         recipe,
         data=data,
@@ -209,10 +210,7 @@ def train(
         device=device,
         overrides=overrides,
     )
-    consoles = [Callback(on_progress)] if on_progress else []
-    return execute(
-        tuned(ready, precision), Path(out) if out else None, consoles=consoles, should_stop=should_stop
-    )
+    return execute(tuned(ready, precision), directory, consoles=consoles, should_stop=should_stop)
 
 
 def execute(
@@ -286,10 +284,9 @@ def carry_out(
             reporting.leave(run, plan.dataset)  # now more than ever
         raise
     except OSError as error:
-        raise RunError(
-            f"{run}: cannot be written: {error.strerror or error}: the last checkpoint is whole; "
-            f"`mulligan resume {shlex.quote(str(run))}` goes on from it"
-        ) from None
+        resume = f"the last checkpoint is whole; `mulligan resume {shlex.quote(str(run))}` goes on from it"
+        then = resume if checkpoint.history(run) else "nothing was saved yet"
+        raise RunError(f"{run}: cannot be written: {error.strerror or error}: {then}") from None
     return Run(run, reason, state.images, state.steps, state.seconds, reason == INTERRUPTED, report)
 
 

@@ -16,6 +16,7 @@ from typing import Protocol
 from mulligan import doctor, pictures, runlog, seeds
 from mulligan.calibration import Forecast
 from mulligan.doctor import Verdict
+from mulligan.errors import check_callable
 from mulligan.loop import ASKED, INTERRUPTED, Progress
 from mulligan.recipe import Recipe
 from mulligan.runlog import Row
@@ -48,6 +49,9 @@ class Callback:
     """A console that passes progress on."""
 
     call: Callable[[Progress], object]
+
+    def __post_init__(self) -> None:
+        check_callable(self.call, "on_progress")
 
     def begin(self, state: State, run: Path, note: str, forecast: Forecast | None = None) -> None:
         """There is nothing to pass on yet."""

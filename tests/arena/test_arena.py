@@ -271,3 +271,13 @@ def test_a_metric_that_some_seeds_lack_is_a_mean_of_fewer_and_says_so() -> None:
     assert "seeds" not in row["metrics"]["modes"]
     assert (row["metrics"]["reverse_kl"]["mean"], row["metrics"]["reverse_kl"]["seeds"]) == (2.0, 2)
     assert "(2 of them)" in results.table([row])[1]
+
+
+@pytest.mark.usefixtures("quick")
+def test_what_an_earlier_call_finished_stays_in_the_table(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert command("arena", "mlp-relu", "--seeds", 2, "--images", 100, *options(out)) == 0
+    (out / "mlp-tanh" / "seed-0").mkdir(parents=True)  # begun, and not finished
+    assert command("arena", "mlp-smooth", "--seeds", 1, "--images", 100, *options(out)) == 0
+    runs = [(row["recipe"], row["seed"]) for row in table(out)["runs"]]
+    assert runs == [("mlp-smooth", 0), ("mlp-relu", 0), ("mlp-relu", 1)]

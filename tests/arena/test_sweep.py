@@ -88,6 +88,19 @@ def test_a_trial_that_was_cut_off_is_repeated(tmp_path: Path) -> None:
     assert study.trials[2].params == trial.params
 
 
+def test_a_value_that_the_data_cannot_take_is_a_trial_that_came_to_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    few = ("sweep", "mlp-relu", "--images", 50, "--data", "digits", "--reference", "mnist", "--out", out)
+    sets = [part for change in LITTLE[:2] for part in ("--set", change)]
+    assert command(*few, *sets, "--trials", 6, "--range", "data.batch=50,5000") == 0
+    said = capsys.readouterr().out
+    assert "data.batch 5000: there are only" in said
+    assert "came to nothing" in said
+    assert "mulligan train mlp-relu --data digits --set" in said
+
+
 def test_choices_are_no_range() -> None:
     ranges = [sweep.read_range(f"latent.size={values}") for values in ("8:16", "8,16", "1:2:log")]
     assert [str(one) for one in ranges] == ["latent.size=8:16", "latent.size=8,16", "latent.size=1:2:log"]

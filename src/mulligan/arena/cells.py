@@ -169,6 +169,19 @@ def read_result(cell: Cell, mark: Mark) -> Result | None:
         return None
 
 
+def results_of(cell: Cell) -> list[Result]:
+    """Read a finished cell's results, one for each mark; none where something is still to be done."""
+    results: list[Result] = []
+    for mark in cell.marks:
+        result = read_result(cell, mark)
+        if result is None:
+            return []
+        results.append(result)
+        if result.failed:  # it came no further
+            return results + [result] * (len(cell.marks) - len(results))
+    return results
+
+
 def check_recipe(folder: Path, recipe: str, overrides: Sequence[str]) -> Recipe:
     """Return the recipe as it reads now; refuse one that reads otherwise than when ``folder`` was begun.
 
@@ -231,7 +244,8 @@ def _reach(cell: Cell, mark: Mark, processes: Processes) -> Result:
     """Train to a mark and score what is there.
 
     Raises:
-        RunError: for any reason but the recipe's own divergence.
+        UserError: the recipe cannot be trained on this data.
+        RunError: for any other reason but the recipe's own divergence.
     """
     _wait_for_others(cell.run, processes)
     code, complaint = _train(cell, mark, processes)
@@ -240,6 +254,8 @@ def _reach(cell: Cell, mark: Mark, processes: Processes) -> Result:
     seconds, images = _spent(cell.run)
     if code != 0:
         said = _said(complaint)
+        if code == 2:
+            raise UserError(said)
         if DIVERGED not in said:  # a full disk, say: not the recipe's fault, and worth another try
             raise RunError(f"{cell.run}: {said}")
         return Result(said, seconds, images, {})

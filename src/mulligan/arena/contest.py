@@ -21,6 +21,7 @@ from mulligan.arena.cells import (
     carry_out,
     check_recipe,
     interruptible,
+    results_of,
 )
 from mulligan.errors import UserError
 from mulligan.files import write_json
@@ -101,6 +102,8 @@ class Contest:
 def hold(contest: Contest, out: Path, say: Say) -> list[tuple[Cell, list[Result]]]:
     """Carry out what is still to be done, and return the results at each mark of every cell.
 
+    With them come those that an earlier call finished, of recipes and seeds that this one does not ask for.
+
     Raises:
         UserError: ``out`` holds something else, another contest, or runs of a recipe that has changed.
         KeyboardInterrupt: the user ended it; the same call goes on.
@@ -109,7 +112,26 @@ def hold(contest: Contest, out: Path, say: Say) -> list[tuple[Cell, list[Result]
     for cell in cells:
         check_recipe(cell.folder, cell.recipe, cell.overrides)
     with opened(out, PLAN, contest.rules()):
-        return run_all(cells, contest.jobs, contest.threads, say)
+        return [*run_all(cells, contest.jobs, contest.threads, say), *finished(contest, out, cells)]
+
+
+def finished(contest: Contest, out: Path, asked: Sequence[Cell]) -> list[tuple[Cell, list[Result]]]:
+    """Return what else lies finished in a contest's directory."""
+    found, known = [], {cell.folder for cell in asked}
+    for folder in sorted(
+        out.glob("*/seed-*"), key=lambda path: (path.parent.name, len(path.name), path.name)
+    ):
+        number = folder.name.removeprefix("seed-")
+        if folder in known or not number.isdecimal():
+            continue
+        name = folder.parent.name
+        cell = Cell(
+            name, name, int(number), contest.data, folder, contest.marks, contest.overrides,
+            contest.reference, contest.n, contest.quick,
+        )  # fmt: skip
+        if results := results_of(cell):
+            found.append((cell, results))
+    return found
 
 
 def run_all(cells: Sequence[Cell], jobs: int, threads: int, say: Say) -> list[tuple[Cell, list[Result]]]:
@@ -170,5 +192,5 @@ def same_rules(path: Path, rules: dict[str, Any]) -> None:
         if before.get(key) != value:
             raise UserError(
                 f"{path.parent}: was begun with {key} {before.get(key)}, now {value}: name a new --out, or "
-                "repeat the command as it was (recipes and seeds may be added)"
+                "repeat the command with it as it was"
             )

@@ -67,22 +67,31 @@ def draw(path: Path, a: Path, b: Path) -> None:
         rows = runlog.rows_so_far(run)
         cards = runlog.cards(rows)
         logged = [row for row in rows if "d_loss" in row and "g_loss" in row]
-        axes[0, 0].plot(
-            [row["images"] for row in cards], [row["card"]["frechet"] for row in cards], label=name
-        )
+        distances = [row["card"]["frechet"] for row in cards]
+        if cards:
+            axes[0, 0].plot([row["images"] for row in cards], distances, marker=".", label=name)
+            axes[0, 0].set_yscale("log")
         images, colour = [row["images"] for row in logged], f"C{column}"
-        axes[0, 1].plot(images, [row["d_loss"] for row in logged], color=colour, label=f"D, {name}")
-        axes[0, 1].plot(images, [row["g_loss"] for row in logged], color=colour, linestyle=":", label="G")
+        marker = "." if len(logged) == 1 else None  # or it would not be seen
+        axes[0, 1].plot(
+            images, [row["d_loss"] for row in logged], color=colour, marker=marker, label=f"D, {name}"
+        )
+        axes[0, 1].plot(
+            images, [row["g_loss"] for row in logged], color=colour, marker=marker, linestyle=":", label="G"
+        )
         axes[1, column].set(title=name, xticks=[], yticks=[])
         if (run / runlog.GRID).is_file():
             try:
                 axes[1, column].imshow(open_png(run / runlog.GRID), cmap="gray")
             except UserError:
                 axes[1, column].set_xlabel(f"{runlog.GRID} is damaged")
-    axes[0, 0].set(title="Fréchet distance, light scorecards", xlabel="images seen", yscale="log")
+    axes[0, 0].set(title="Fréchet distance, light scorecards", xlabel="images seen")
     axes[0, 1].set(title="losses", xlabel="images seen")
     for plot in axes[0]:
-        plot.legend(fontsize=8)
+        if plot.lines:
+            plot.legend(fontsize=8)
+        else:
+            plot.text(0.5, 0.5, "none yet", ha="center", va="center", transform=plot.transAxes)
         plot.grid(alpha=0.3)
         plot.xaxis.set_major_locator(MaxNLocator(4))
         plot.xaxis.set_major_formatter("{x:,.0f}")

@@ -173,5 +173,5 @@ def sweep(
         print(f"{len(found['trials']) - len(tried)} trials came to nothing: see {out}/sweep.csv")
     if tried:
         changes = " ".join(f"--set {shlex.quote(change)}" for change in found["set"])
-        print(f"best:      mulligan train {shlex.quote(recipe)} {changes}")
+        print(f"best:      mulligan train {shlex.quote(recipe)} --data {shlex.quote(data)} {changes}")
         print(f"written:   {out}/best.toml, {out}/sweep.csv, {out}/sweep.json")

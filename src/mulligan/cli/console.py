@@ -14,10 +14,13 @@ from rich.progress import Progress as Bar
 from mulligan.calibration import Forecast
 from mulligan.cli.doctor import summary
 from mulligan.cli.wording import duration
-from mulligan.errors import printable
+from mulligan.errors import RunError, printable
 from mulligan.loop import Progress
 from mulligan.runlog import Row
 from mulligan.state import State
+
+BAR = 20  # columns
+BESIDE = BAR + len("100%") + len("0:00:00") + 3  # what stands beside the text, and the gaps
 
 
 def describe(state: State, note: str, forecast: Forecast | None = None) -> str:
@@ -143,8 +146,30 @@ class Plain:
 
     @staticmethod
     def _say(text: str) -> None:
-        with contextlib.suppress(BrokenPipeError):
+        try:
             print(text, flush=True)
+        except BrokenPipeError:
+            pass
+        except OSError as error:  # its own disk is full, say
+            raise RunError(f"standard output cannot be written: {error.strerror}") from None
+
+
+def fitting(progress: Progress, width: int) -> str:
+    """Say where a run stands, beside a bar in a terminal so wide: what matters most, if not all fits."""
+    parts = [f"{progress.images:,} images", f"{progress.images_per_second:,.0f}/s"]
+    if progress.verdict is not None:
+        parts.append(f"{progress.verdict.kind}!")
+    if progress.frechet is not None:
+        parts.append(f"Fréchet {progress.frechet:.3g}")
+    parts.append(f"D {progress.d_loss:.3f} G {progress.g_loss:.3f}")
+    parts.append(f"D(real) {progress.d_real:.2f} D(fake) {progress.d_fake:.2f}")
+    text = ""
+    for part in parts:
+        longer = f"{text}  {part}" if text else part
+        if len(longer) > width - BESIDE:
+            break
+        text = longer
+    return text
 
 
 class Live:
@@ -154,7 +179,7 @@ class Live:
         self._console = RichConsole(stderr=True)
         self._bar = Bar(
             TextColumn("{task.percentage:>3.0f}%"),
-            BarColumn(bar_width=20),
+            BarColumn(bar_width=BAR),
             TextColumn("{task.fields[text]}"),
             TimeRemainingColumn(compact=True),
             console=self._console,
@@ -183,16 +208,7 @@ class Live:
     def tick(self, progress: Progress) -> None:
         """Move the bar."""
         assert self._task is not None
-        text = (
-            f"{progress.images:,} images  {progress.images_per_second:,.0f}/s  "
-            f"D {progress.d_loss:.3f} G {progress.g_loss:.3f}  "
-            f"D(real) {progress.d_real:.2f} D(fake) {progress.d_fake:.2f}"
-        )
-        if progress.frechet is not None:
-            text += f"  Fréchet {progress.frechet:.3g}"
-        if progress.verdict is not None:
-            text += f"  {progress.verdict.kind}!"
-        self._bar.update(self._task, completed=progress.images, text=text)
+        self._bar.update(self._task, completed=progress.images, text=fitting(progress, self._console.width))
 
     def end(self) -> None:
         """Close the bar, leaving the terminal as it was."""

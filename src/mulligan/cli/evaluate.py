@@ -112,10 +112,11 @@ def reference(
     from mulligan import data as data_room
     from mulligan import scorecard
     from mulligan.cli.console import reading
-    from mulligan.runlog import check_unused
+    from mulligan.runlog import check_unused, check_writable
     from mulligan.training import source_of
 
     check_unused(out)
+    check_writable(out / "reference")
     with reading(quiet) as on_data:
         training = data_room.load(data, size=size, progress=on_data)
     test = data_room.load(data, size=size, split="test") if data_room.has_test(training.name) else None

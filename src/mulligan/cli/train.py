@@ -263,19 +263,13 @@ def _report(run: Run, quiet: bool) -> int:
 def _next_steps(run: Run) -> list[str]:
     """Return what to do with a run now, in commands that suit what it was trained on."""
     from mulligan import scorecard
-    from mulligan.errors import UserError
 
     model, where = run.model(), shlex.quote(str(run.directory))
     about, file = model.about.data, "points.npz" if model.makes_points else "images.png"
     steps = [f"more:      mulligan generate {where} -n 64 --out {file}"]
-    try:
-        scorecard.suited(about.name, about.sha256, about.image_shape)
-        return [*steps, f"judge it:  mulligan evaluate {where}"]
-    except UserError:
-        if model.makes_points:  # of the caller's own, which nothing judges
-            return steps
-        made = f"{scorecard.making(about.name, about.image_shape)} --out reference"
-        return [*steps, f"judge it:  {made}", f"           mulligan evaluate {where} --reference reference"]
+    heads = ["judge it:  ", "           "]
+    judging = zip(heads, scorecard.how_to_judge(about, where), strict=False)
+    return [*steps, *(head + command for head, command in judging)]
 
 
 def _tell_verdicts(run: Path) -> None:

@@ -63,6 +63,8 @@ def load(
     """
     if split not in SPLITS:
         raise UserError(f"split {split!r} is not known{nearest(split, SPLITS)}")
+    if not source.strip():
+        raise UserError("--data: is empty: expected the name of a set, a folder or an .npz file")
     if source == "auto":
         data = _load_auto(split, fetch_missing, progress)
     elif source in NAMED:

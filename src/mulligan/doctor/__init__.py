@@ -25,16 +25,23 @@ def examine(run: str | PathLike[str]) -> Diagnosis:
         UserError: it is no run, or is damaged.
     """
     directory = runlog.there(run)
-    return diagnose(read(directory / runlog.RECIPE), runlog.rows_so_far(directory), directory)
+    running = runlog.busy(directory)
+    rows = runlog.rows_so_far(directory) if running else runlog.rows(directory)
+    return diagnose(read(directory / runlog.RECIPE), rows, directory, running=running)
 
 
-def diagnose(recipe: Recipe, rows: Sequence[Row], run: Path | None = None) -> Diagnosis:
-    """Say what is wrong with a run by the rows of its log so far; ``run`` is where its pictures are."""
+def diagnose(
+    recipe: Recipe, rows: Sequence[Row], run: Path | None = None, *, running: bool = False
+) -> Diagnosis:
+    """Say what is wrong with a run by the rows of its log so far; ``run`` is where its pictures are.
+
+    One that is still ``running`` cannot have had too little.
+    """
     chart = Chart(recipe, rows)
     verdicts = []
     for kind, rule in RULES.items():
         finding = rule(chart)
-        if finding is None:
+        if finding is None or (running and kind == "undertrained"):
             continue
         evidence = Evidence(finding.text, finding.figures, _pictures(run, finding.onset) if run else ())
         advice = prescribe(kind, recipe, finding.figures)

@@ -36,7 +36,9 @@ def report(run: Place, out: str | Path | None = None) -> Path:
     directory = Path(place(run, "run"))
     known = facts.read(directory)
     training = drawn.training_images(known.meta.data, known.recipe, directory)
-    return _write(Path(out) if out else directory / REPORT, pages.of_run(known, training))
+    return _write(
+        directory / REPORT if out is None else Path(place(out, "out")), pages.of_run(known, training)
+    )
 
 
 def leave(run: Path, dataset: Dataset) -> Path | None:

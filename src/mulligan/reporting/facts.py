@@ -12,7 +12,6 @@ from mulligan import recipe as recipes
 from mulligan.checkpoint import Meta
 from mulligan.doctor import Diagnosis
 from mulligan.errors import UserError
-from mulligan.files import try_lock
 from mulligan.recipe import Recipe
 from mulligan.runlog import Parent, Row, finite
 
@@ -74,16 +73,17 @@ def read(run: Path, *, ended: bool = False) -> Facts:
     rows = runlog.rows(runlog.there(run))
     environment = _object(run / runlog.ENVIRONMENT, "what `mulligan train` writes")
     recipe = recipes.read(run / runlog.RECIPE)
+    running = not ended and runlog.busy(run)
     return Facts(
         run=run,
         recipe=recipe,
         environment=environment,
         rows=rows,
         meta=checkpoint.read(checkpoint.find(run), prefixes=()).meta,
-        diagnosis=doctor.diagnose(recipe, rows, run),
+        diagnosis=doctor.diagnose(recipe, rows, run, running=running),
         parent=runlog.parent(run),
         card=_card(run / SCORECARD),
-        running=not ended and _locked(run),
+        running=running,
     )
 
 
@@ -126,12 +126,3 @@ def _card(path: Path) -> dict[str, Any] | None:
 
 def _is_number(value: object) -> bool:
     return finite(value) is not None
-
-
-def _locked(run: Path) -> bool:
-    """Is another process training here?"""
-    try:
-        with (run / runlog.LOCK).open() as file:
-            return not try_lock(file)
-    except OSError:
-        return False

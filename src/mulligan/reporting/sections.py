@@ -14,6 +14,7 @@ from mulligan.reporting.embedding import Frame, embed_file
 from mulligan.reporting.facts import SCORECARD, Facts
 from mulligan.reporting.judging import NO_VALUE, Judgement
 from mulligan.reporting.markup import Markup, join, rows, section, tag
+from mulligan.scorecard import how_to_judge
 from mulligan.scorecard.card import number
 
 SHOWN_CLASSES = 40
@@ -114,14 +115,7 @@ def _picture(facts: Facts, name: str) -> str | None:
 
 def scorecard(judgement: Judgement | None, facts: Facts) -> Markup:
     """Show each metric beside what real images score in its place."""
-    more = tag(
-        "p",
-        _typed(["mulligan", "evaluate", str(facts.run), "--json", f"{facts.run}/{SCORECARD}"]),
-        " and then ",
-        _typed(["mulligan", "report", str(facts.run)]),
-        " put the full card here.",
-        class_="quiet",
-    )
+    more = _how_to_judge(facts)
     if judgement is None:
         return section("scorecard", "Scorecard", tag("p", "This run has no scorecard yet."), more)
     heads = (("", ""), ("value", ""), ("95 % interval", "interval"), ("real images", ""), ("", ""))
@@ -148,6 +142,18 @@ def scorecard(judgement: Judgement | None, facts: Facts) -> Markup:
     )
 
 
+def _how_to_judge(facts: Facts) -> Markup | None:
+    """Say what puts the full card on the page; None where nothing judges such images."""
+    run = str(facts.run)
+    commands = [shlex.split(line) for line in how_to_judge(facts.meta.data, shlex.quote(run))]
+    if not commands:
+        return None
+    commands[-1] += ["--json", f"{run}/{SCORECARD}"]
+    typed = [_typed(words) for words in (*commands, ["mulligan", "report", run])]
+    listed = [join(", then " if i else None, command) for i, command in enumerate(typed)]
+    return tag("p", *listed, " put the full card here.", class_="quiet")
+
+
 def classes(judgement: Judgement | None, facts: Facts) -> Markup:
     """Show how often each class occurs, beside how often it should."""
     title = "Classes"
@@ -156,7 +162,13 @@ def classes(judgement: Judgement | None, facts: Facts) -> Markup:
         said = "What judges this run can compare images, but does not name classes."
         said = "Points in a plane have modes rather than classes." if points else said
         return section(
-            "classes", title, tag("p", said if judgement else "Nothing has named classes.", class_="quiet")
+            "classes",
+            title,
+            tag(
+                "p",
+                said if judgement else "No classifier has looked at this run's images yet.",
+                class_="quiet",
+            ),
         )
     counts, names = judgement.counts, judgement.names
     shares = judgement.shares if len(judgement.shares) == len(counts) else ()

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from mulligan import data as data_room
 from mulligan import distributed, hardware
+from mulligan.checkpoint import AboutData
 from mulligan.data.dataset import POINT, Dataset
 from mulligan.data.synthetic import PLANES
 from mulligan.distributed import Group
@@ -222,7 +223,7 @@ def suited(data: str, sha256: str, image_shape: tuple[int, int, int]) -> str:
     if image_shape == POINT:
         raise UserError(f"trained on {data}, points in a plane: --reference ring-8 or grid-25 judges such")
     raise UserError(
-        f"trained on {data}: `{making(data, image_shape)} --out FOLDER` makes what it can be judged by, "
+        f"trained on {data}: `{_making(data, image_shape)} --out FOLDER` makes what it can be judged by, "
         "--reference FOLDER; --reference mnist judges it as MNIST's digits"
     )
 
@@ -244,7 +245,19 @@ def check_suits(reference: str, image_shape: tuple[int, int, int]) -> None:
         )
 
 
-def making(data: str, image_shape: tuple[int, int, int]) -> str:
+def how_to_judge(about: AboutData, run: str) -> list[str]:
+    """Return the commands that judge a run's images by what it was trained on; none where nothing can."""
+    try:
+        suited(about.name, about.sha256, about.image_shape)
+        return [f"mulligan evaluate {run}"]
+    except UserError:
+        if about.image_shape == POINT:
+            return []
+        made = f"{_making(about.name, about.image_shape)} --out reference"
+        return [made, f"mulligan evaluate {run} --reference reference"]
+
+
+def _making(data: str, image_shape: tuple[int, int, int]) -> str:
     """Return the command that makes a reference of a set, but for its ``--out``."""
     height, width = image_shape[1:]
     size = f" --size {height}" if height == width != data_room.USUAL_SIZE else ""
