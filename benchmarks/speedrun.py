@@ -103,7 +103,8 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="seed; the table is of all that are kept")
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
-    parser.add_argument("--mode", choices=["exact", "exact-compiled", "bf16", "bf16-compiled"], default="bf16-compiled")
+    modes = ["exact", "exact-compiled", "bf16", "bf16-compiled"]
+    parser.add_argument("--mode", choices=modes, default="bf16-compiled")
     parser.add_argument("--samples", type=int, default=10_000, help="images judged")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, default=Path("speedrun"), help="a folder, where seeds are kept")

@@ -264,7 +264,8 @@ def test_a_run_in_progress_can_be_examined(ill: Path, tmp_path: Path) -> None:
     begun = tmp_path / "begun"
     begun.mkdir()
     (begun / "recipe.toml").write_bytes((ill / "recipe.toml").read_bytes())
-    assert doctor.examine(begun).healthy  # nothing has been logged yet
+    with runlog.lock(begun):
+        assert doctor.examine(begun).healthy  # nothing has been logged yet
     log = (ill / "log.jsonl").read_bytes()
     (begun / "log.jsonl").write_bytes(log[: len(log) - 7])  # a last line half written
     assert doctor.examine(begun).verdicts[0].kind == "latent-ignored"

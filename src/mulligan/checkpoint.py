@@ -209,7 +209,14 @@ def _meta(path: Path, text: str | None) -> Meta:
             f"{path}: checkpoint schema {first_line(repr(schema))}, expected {SCHEMA}: "
             "written by another version"
         )
-    return archive.parsed(path, Meta, text, "a checkpoint")
+    try:
+        meta = Meta.model_validate(table)  # parsed by Python, whose parser bears a lack of memory
+        meta.model_dump_json()
+    except ValidationError as error:
+        raise UserError(f"{path}: its header is wrong: {fault(error)}") from None
+    except ValueError:
+        raise UserError(f"{path}: its header holds text that is not Unicode") from None
+    return meta
 
 
 def keep_as_best(run: Path, path: Path) -> None:

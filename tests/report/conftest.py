@@ -58,7 +58,7 @@ def vitals(images: int) -> dict[str, Any]:
     }
 
 
-def collapse(_recipe: Recipe, _rows: Sequence[Row], run: Path | None = None) -> Diagnosis:
+def collapse(_recipe: Recipe, _rows: Sequence[Row], run: Path | None = None, **_more: object) -> Diagnosis:
     """Diagnose a collapse, with pictures of the run; nothing of one that is being trained."""
     if run is None:
         return Diagnosis(())

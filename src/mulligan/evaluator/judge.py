@@ -141,7 +141,8 @@ def load(path: Path) -> Evaluator:
     with archive.opened(path, "an evaluator") as file:
         about = archive.parsed(path, About, archive.header_text(file), "an evaluator")
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    network = Network(about.image_shape, len(about.class_names))
+    with torch.random.fork_rng(devices=[]):  # the weights that it draws are not kept
+        network = Network(about.image_shape, len(about.class_names))
     try:
         if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
             raise ValueError("a weight is not finite")
