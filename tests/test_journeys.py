@@ -154,3 +154,35 @@ def test_two_runs_without_cards_are_compared(run: Path, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     assert command("compare", run, run, "--out", tmp_path / "both.png") == 0
     assert (tmp_path / "both.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_run_of_images_handed_over_promises_no_command_that_cannot_work(tmp_path: Path) -> None:
+    mulligan.train("mlp-relu", data=data.read_digits(), out=tmp_path / "run", steps=1, overrides=SMALL)
+    page = mulligan.report(tmp_path / "run").read_text("utf-8")
+    assert "put the full card here" not in page
+
+
+def test_a_pause_leaves_no_best_that_is_no_checkpoint(
+    own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cards = ("card.every=64", "card.n=256", "data.batch=32")
+    out = tmp_path / "runs" / "a"
+    mulligan.train(
+        "mlp-relu", data=own, out=out, images=640, overrides=(*SMALL[:3], *cards),
+        should_stop=lambda progress: progress.images >= 96,
+    )  # fmt: skip
+    rows = runlog.cards(runlog.rows(out))
+    assert [(row["images"], row.get("cut_off", False)) for row in rows] == [(64, False), (96, True)]
+    assert command("runs", out.parent) == 0
+    assert " at 64 " in capsys.readouterr().out
+    mulligan.retry(out, from_images=96, overrides=("data.batch=40",), images=200, out=tmp_path / "b")
+    assert 96 not in [row["images"] for row in runlog.cards(runlog.rows(tmp_path / "b"))]
+
+
+def test_resume_looks_at_its_callers_first(run: Path) -> None:
+    odd: Any = "x"
+    before = (run / runlog.LOG).read_bytes()
+    for asked in ({"should_stop": odd}, {"on_progress": odd}):
+        with pytest.raises(UserError, match="expected a function, got str"):
+            mulligan.resume(run, images=1000, **asked)
+    assert (run / runlog.LOG).read_bytes() == before

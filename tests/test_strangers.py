@@ -361,6 +361,9 @@ def test_an_idx_folder_is_judged_by_its_test_split(
     assert "against 60" in capsys.readouterr().out
     card = mulligan.evaluate(own, reference=tmp_path / "ref")
     assert card.metrics["train_on_synthetic"].floor is not None
+    put("t10k", 2, 5)
+    assert command("reference", own, "--out", tmp_path / "another", "--steps", 5) == 2
+    assert "its test split has 5 images of 1×28×28, expected at least 40" in capsys.readouterr().err
     put("t10k", 4, 60)
     assert command("reference", own, "--out", tmp_path / "another", "--steps", 5) == 2
     assert "labels 0..3 for 3 classes" in capsys.readouterr().err

@@ -134,7 +134,7 @@ def _positions(x: Tensor) -> tuple[Tensor, Tensor]:
 def _between(x: Tensor, rows: Tensor, columns: Tensor, outside: float) -> Tensor:
     """Look an image up between its pixels, bilinearly, at rows and columns ``[B, 1, H, W]``.
 
-    By indices, whose gradients add up in one order on every device; those of `grid_sample` do not on CUDA.
+    By indices: the gradients of `grid_sample` add up in no order on CUDA. Nor may these, once compiled there.
     """
     b, c, h, w = x.shape
     rows, columns = (rows + 1).clamp(0, h + 1), (columns + 1).clamp(0, w + 1)  # within a frame of `outside`

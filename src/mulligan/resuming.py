@@ -10,7 +10,7 @@ from mulligan import checkpoint, distributed, runlog
 from mulligan import recipe as recipes
 from mulligan.checkpoint import AboutData, Checkpoint
 from mulligan.data.dataset import Dataset
-from mulligan.errors import Place, UserError, place
+from mulligan.errors import Place, UserError, check_callable, place
 from mulligan.files import write_atomically
 from mulligan.loop import Progress
 from mulligan.recipe import Recipe
@@ -52,6 +52,8 @@ def resume(
         UserError: there is nothing to go on from, or something has changed.
         RunError: the run could not go on; its last checkpoint is whole.
     """
+    consoles = [*consoles, *([Callback(on_progress)] if on_progress else [])]
+    check_callable(should_stop, "should_stop")
     directory = Path(place(run, "run"))
     if checkpoint.find(directory) == directory:
         raise UserError(f"{directory}: resume takes the run directory, not one of its checkpoints")
@@ -75,7 +77,6 @@ def resume(
             write_atomically(directory / runlog.RECIPE, recipe.to_toml().encode())
         except OSError as error:
             raise UserError(f"{directory}: cannot be written: {error.strerror}") from None
-        consoles = [*consoles, *([Callback(on_progress)] if on_progress else [])]
         return carry_out(plan, directory, consoles, should_stop)
 
 

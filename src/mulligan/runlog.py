@@ -208,7 +208,7 @@ def inherit(run: Path, parent: Path, images: int, changes: list[str]) -> None:
     Raises:
         OSError: the disk took no more.
     """
-    kept = [row for row in rows_so_far(parent) if row["images"] <= images]
+    kept = [row for row in rows_so_far(parent) if row["images"] <= images and not row.get("cut_off")]
     write_atomically(run / LOG, "".join(json.dumps(row) + "\n" for row in kept).encode())
     for folder in (SAMPLES, FRAMES):
         (run / folder).mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,15 @@ from typing import Any
 
 from mulligan import recipe as recipes
 from mulligan.arena import Cell, Mark
-from mulligan.arena.cells import Interrupted, Processes, Result, carry_out, interruptible, keep_recipe
+from mulligan.arena.cells import (
+    Interrupted,
+    Processes,
+    Result,
+    Untrainable,
+    carry_out,
+    interruptible,
+    keep_recipe,
+)
 from mulligan.arena.contest import same_rules
 from mulligan.errors import RunError, UserError, first_line, is_unicode
 from mulligan.files import write_atomically, write_json
@@ -246,8 +254,9 @@ def _repeat_what_was_cut_off(study: Any, out: Path) -> None:
             try:
                 _folder(out, trial.number).mkdir(exist_ok=True)  # where it was cut off before it had one
                 with lock(_folder(out, trial.number)):
-                    study.tell(trial.number, state=TrialState.FAIL)
-                    study.enqueue_trial(trial.params)
+                    if study.get_trials(False)[trial.number].state is TrialState.RUNNING:  # still
+                        study.tell(trial.number, state=TrialState.FAIL)
+                        study.enqueue_trial(trial.params)
             except Busy:
                 continue  # another process is at it
 
@@ -276,10 +285,10 @@ def _try(sweep: Sweep, trial: Any, folder: Path, processes: Processes, say: Say)
     trial.set_user_attr("set", chosen)
     try:
         result: Result = carry_out(cell, processes, say)[-1]
-    except UserError as error:  # values that cannot be trained on this data
+    except Untrainable as error:
+        say(f"trial {trial.number}: {error}")
         result = Result(str(error), 0.0, 0, {})
     if result.failed:
-        say(f"trial {trial.number}: {result.failed}")
         trial.set_user_attr("failed", result.failed)
         return None
     return float(result.card["metrics"]["frechet"]["value"])

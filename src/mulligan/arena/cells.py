@@ -156,6 +156,10 @@ def interruptible() -> Iterator[None]:
             signal.signal(kind, handler)
 
 
+class Untrainable(UserError):
+    """A recipe's values are not for this data: a batch larger than it, say."""
+
+
 class Interrupted(Exception):
     """The contest was asked to stop."""
 
@@ -215,7 +219,8 @@ def carry_out(cell: Cell, processes: Processes, say: Callable[[str], object]) ->
 
     Raises:
         Interrupted: ``processes`` was stopped; what was reached is kept.
-        UserError: the recipe has changed since the cell was begun, or nothing can be written there.
+        UserError: the recipe has changed since the cell was begun, nothing can be written there, or the
+            recipe cannot be trained on this data.
     """
     results = []
     keep_recipe(cell.folder, cell.recipe, cell.overrides)
@@ -244,7 +249,7 @@ def _reach(cell: Cell, mark: Mark, processes: Processes) -> Result:
     """Train to a mark and score what is there.
 
     Raises:
-        UserError: the recipe cannot be trained on this data.
+        Untrainable: the recipe cannot be begun on this data.
         RunError: for any other reason but the recipe's own divergence.
     """
     _wait_for_others(cell.run, processes)
@@ -254,8 +259,8 @@ def _reach(cell: Cell, mark: Mark, processes: Processes) -> Result:
     seconds, images = _spent(cell.run)
     if code != 0:
         said = _said(complaint)
-        if code == 2:
-            raise UserError(said)
+        if code == 2 and not cell.run.exists():
+            raise Untrainable(f"{cell.run}: {said}")
         if DIVERGED not in said:  # a full disk, say: not the recipe's fault, and worth another try
             raise RunError(f"{cell.run}: {said}")
         return Result(said, seconds, images, {})

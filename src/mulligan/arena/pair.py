@@ -73,12 +73,9 @@ def draw(path: Path, a: Path, b: Path) -> None:
             axes[0, 0].set_yscale("log")
         images, colour = [row["images"] for row in logged], f"C{column}"
         marker = "." if len(logged) == 1 else None  # or it would not be seen
-        axes[0, 1].plot(
-            images, [row["d_loss"] for row in logged], color=colour, marker=marker, label=f"D, {name}"
-        )
-        axes[0, 1].plot(
-            images, [row["g_loss"] for row in logged], color=colour, marker=marker, linestyle=":", label="G"
-        )
+        for loss, line, label in (("d_loss", "-", f"D, {name}"), ("g_loss", ":", "G")) if logged else ():
+            values = [row[loss] for row in logged]
+            axes[0, 1].plot(images, values, color=colour, marker=marker, linestyle=line, label=label)
         axes[1, column].set(title=name, xticks=[], yticks=[])
         if (run / runlog.GRID).is_file():
             try:
@@ -88,10 +85,11 @@ def draw(path: Path, a: Path, b: Path) -> None:
     axes[0, 0].set(title="Fréchet distance, light scorecards", xlabel="images seen")
     axes[0, 1].set(title="losses", xlabel="images seen")
     for plot in axes[0]:
-        if plot.lines:
-            plot.legend(fontsize=8)
-        else:
+        if not plot.lines:
             plot.text(0.5, 0.5, "none yet", ha="center", va="center", transform=plot.transAxes)
+            plot.set(xticks=[], yticks=[])
+            continue
+        plot.legend(fontsize=8)
         plot.grid(alpha=0.3)
         plot.xaxis.set_major_locator(MaxNLocator(4))
         plot.xaxis.set_major_formatter("{x:,.0f}")

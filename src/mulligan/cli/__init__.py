@@ -66,7 +66,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and exit with one of the four codes."""
     for stream in ("stdout", "stderr"):  # one that was closed before we began
         if getattr(sys, stream) is None:
-            setattr(sys, stream, open(os.devnull, "w"))  # noqa: SIM115
+            setattr(sys, stream, open(os.devnull, "w", encoding="utf-8", errors="replace"))  # noqa: SIM115
     try:
         command = typer.main.get_command(app)
         # Not command.main(): it answers a closed pipe with exit code 1 before we hear of it.

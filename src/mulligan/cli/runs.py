@@ -42,7 +42,8 @@ def _row(run: Path) -> tuple[str, ...]:
     except UserError as error:
         return (run.name, *["–"] * (len(COLUMNS) - 2), f"cannot be read: {error}")
     cards = runlog.cards(rows)
-    best = min(cards, key=lambda row: float(row["card"]["frechet"]), default=None)
+    counted = [row for row in cards if not row.get("cut_off")]  # by which a checkpoint is called the best
+    best = min(counted, key=lambda row: float(row["card"]["frechet"]), default=None)
     timed = [row["time"]["seconds"] for row in rows if isinstance(row.get("time"), dict)]
     return (
         run.name,
@@ -52,6 +53,9 @@ def _row(run: Path) -> tuple[str, ...]:
         duration(float(timed[-1])) if timed else "–",
         f"{cards[-1]['card']['frechet']:.3g}" if cards else "–",
         f"{best['card']['frechet']:.3g} at {best['images']:,}" if best else "–",
-        next((verdict.kind for verdict in doctor.diagnose(recipe, rows).verdicts), "–"),
+        next(
+            (verdict.kind for verdict in doctor.diagnose(recipe, rows, running=runlog.busy(run)).verdicts),
+            "–",
+        ),
         f"{Path(parent.run).name} at {parent.images:,}: {'; '.join(parent.changes)}" if parent else "",
     )

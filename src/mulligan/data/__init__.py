@@ -93,7 +93,7 @@ def has_test(source: str) -> bool:
     if source in DATASETS:
         return source in NAMED or source in ("mnist-synth", "stacked-mnist")
     path = Path(source).expanduser()
-    return path.is_dir() and any(find_file(path, file) for file in FILES[2:])
+    return path.is_dir() and all(find_file(path, file) for file in FILES[2:])
 
 
 def resized(dataset: Dataset, size: int | None) -> Dataset:

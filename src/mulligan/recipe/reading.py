@@ -63,8 +63,8 @@ def overridden(table: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, 
         UserError: one is not of that form.
     """
     over: dict[str, Any] = {}
-    texts = isinstance(overrides, Sequence) and not isinstance(overrides, str | bytes)
-    if not texts or not all(isinstance(override, str) for override in overrides):
+    listed = isinstance(overrides, Sequence) and not isinstance(overrides, str | bytes)
+    if not listed or not all(isinstance(override, str) for override in overrides):
         raise UserError(f"overrides: expected a list of path.to.key=value, got {shown(overrides)}")
     for override in overrides:
         try:

@@ -27,6 +27,10 @@ HELD_OUT = 1 / 3  # of a set without a test split
 Say = Callable[[str], object]
 
 
+class Alike(UserError):
+    """Images do not differ."""
+
+
 def build(
     training: Dataset,
     test: Dataset | None = None,
@@ -64,6 +68,10 @@ def build(
     whole, has_test = training, test is not None
     if test is None:
         training, test = split(training, seed)
+    elif test.image_shape != training.image_shape or len(test) < FEWEST:
+        found = f"{len(test)} images of {'×'.join(map(str, test.image_shape))}"
+        expected = f"at least {FEWEST} of {'×'.join(map(str, training.image_shape))}"
+        raise UserError(f"{name}: its test split has {found}, expected {expected}")
     elif training.labels is not None:
         test = replace(test, class_names=training.class_names)
     if training.labels is not None:
@@ -113,14 +121,14 @@ def compare_real(
     ``light`` measures just what a run is watched by, ``learn`` also what a classifier learns.
 
     Raises:
-        UserError: the test images are all alike, so that nothing can be measured against them.
+        Alike: the test images are, so that nothing can be measured against them.
     """
     rng = np.random.Generator(np.random.PCG64(seeds.derive(seed, "reference")))
     kept = np.sort(rng.permutation(len(test))[:MOST])
     judged, others = judge.judge(test.images[kept]), judge.judge(training.images)
     unit = path.mean_squared_distance(judged.features)
     if not unit > 0:
-        raise UserError(f"{name}: its images are all alike: nothing can be measured against them")
+        raise Alike(f"{name}: its images are all alike: nothing can be measured against them")
     fitting = [size for size in sizes if size <= len(training)] or [len(training)]
     reference = Reference(
         About(

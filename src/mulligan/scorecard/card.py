@@ -96,7 +96,7 @@ def _part_of(good: float, fair: float) -> Callable[[Metric], Rating]:
     """A count is rated by what part of the floor it is."""
 
     def rate(metric: Metric) -> Rating:
-        if metric.floor is None:
+        if not metric.floor:
             return "fair"
         part = metric.value / metric.floor
         return "good" if part >= good else _fair(part >= fair)

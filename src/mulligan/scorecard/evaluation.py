@@ -251,9 +251,9 @@ def how_to_judge(about: AboutData, run: str) -> list[str]:
         suited(about.name, about.sha256, about.image_shape)
         return [f"mulligan evaluate {run}"]
     except UserError:
-        if about.image_shape == POINT:
+        if about.image_shape == POINT or about.source is None:
             return []
-        made = f"{_making(about.name, about.image_shape)} --out reference"
+        made = f"{_making(about.source, about.image_shape)} --out reference"
         return [made, f"mulligan evaluate {run} --reference reference"]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from mulligan.data.dataset import Dataset
 from mulligan.data.synthetic import PLANES
-from mulligan.errors import UserError
 from mulligan.runlog import Row
 from mulligan.scorecard import building, measure, toys
 from mulligan.scorecard.reference import MOST, Reference, find
@@ -26,6 +25,7 @@ class Light:
     def __init__(self, dataset: Dataset) -> None:
         self._dataset = dataset
         self._reference: Reference | None = None
+        self._alike = False
 
     def __call__(self, state: State) -> Row:
         """Return the card as a row of the log has it."""
@@ -37,12 +37,13 @@ class Light:
             card = toys.judge_points(Samples(sampler.sample(POINTS), None, None, name), name)
             figures = {key: metric.value for key, metric in card.metrics.items()}
             return {"judge": name, **figures, "modes_floor": card.metrics["modes"].floor}
-        if len(self._dataset) < FEWEST:
+        if len(self._dataset) < FEWEST or self._alike:
             return {}
         images = sampler.sample(state.recipe.card.n)
         try:
             reference = self._reference = self._reference or _suited(self._dataset, len(images))
-        except UserError:  # images that are all alike
+        except building.Alike:
+            self._alike = True
             return {}
         judged = reference.evaluator.judge(images)
         found = measure.compare_lightly(judged, reference)
