@@ -78,13 +78,17 @@ class Contest:
     def cells(self, out: Path) -> list[Cell]:
         """Return every run, seed by seed, so that a contest cut short has some seeds of each recipe."""
         return [
-            Cell(
-                recipe, name, seed, self.data, out / name / f"seed-{seed}", self.marks, self.overrides,
-                self.reference, self.n, self.quick,
-            )
+            self.cell(recipe, name, seed, out)
             for seed in range(self.seeds)
             for recipe, name in zip(self.recipes, self.names(), strict=True)
-        ]  # fmt: skip
+        ]
+
+    def cell(self, recipe: str, name: str, seed: int, out: Path) -> Cell:
+        """Return one run."""
+        return Cell(
+            recipe, name, seed, self.data, out / name / f"seed-{seed}", self.marks, self.overrides,
+            self.reference, self.n, self.quick,
+        )  # fmt: skip
 
     def rules(self) -> dict[str, Any]:
         """Return what may not change when a contest goes on: all but recipes, seeds and jobs."""
@@ -125,10 +129,7 @@ def finished(contest: Contest, out: Path, asked: Sequence[Cell]) -> list[tuple[C
         if folder in known or not number.isdecimal():
             continue
         name = folder.parent.name
-        cell = Cell(
-            name, name, int(number), contest.data, folder, contest.marks, contest.overrides,
-            contest.reference, contest.n, contest.quick,
-        )  # fmt: skip
+        cell = contest.cell(name, name, int(number), out)
         if results := results_of(cell):
             found.append((cell, results))
     return found
