@@ -132,6 +132,20 @@ def test_a_pyramid_is_the_whole_and_its_quarters(digits: Dataset) -> None:
     assert sizes == (of_whole, *of_quarters)
 
 
+@pytest.mark.parametrize("parts", [40, 9])
+def test_a_pyramid_divides_whole_images_of_a_class_by_themselves(parts: int, digits: Dataset) -> None:
+    found, sizes = divide_pieces(digits.images, digits.labels, 10, "pyramid", parts, 20)
+    of_class = divide(digits.images, digits.labels, 10, parts // 10, 20)[0]
+    of_any = divide(digits.images, None, 10, parts, 20)[0]
+    quarters, of_quarters = divide_pieces(digits.images, None, 0, "quarters", parts, 20)
+    assert (found[:, 0] == digits.labels).all()
+    assert (found[:, 1] == 10 + (of_any if parts < 10 else of_class)).all()
+    assert (found[:, 2:] == 10 + len(sizes[1]) + quarters).all()
+    assert sizes[2:] == of_quarters
+    assert len(sizes[1]) <= parts
+    assert (np.bincount(found.ravel()) == np.concatenate(sizes)).all()
+
+
 def test_points_and_lines_have_no_quarters(digits: Dataset) -> None:
     noise = np.random.default_rng(0)
     points: Any = noise.random((200, 2, 1, 1), np.float32)

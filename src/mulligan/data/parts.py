@@ -70,8 +70,10 @@ def divide_pieces(
 ) -> tuple[Labels, Parts]:
     """Divide the images once for each of their pieces, by how they look in that piece alone.
 
-    The class, where there are labels, counts as one more piece, the first: its parts are the classes, and
-    the others are of images of any class.
+    The class, where there are labels, counts as one more piece, the first: its parts are the classes. A
+    whole image, which has a class, is divided within it, into an equal share of the parts: among those of
+    any class a 7 would be told of with the 2s it resembles. A colour or a quarter is divided among those of
+    any class.
 
     Args:
         images: ``[N, C, H, W]``.
@@ -98,9 +100,11 @@ def divide_pieces(
     found = [] if labels is None else [labels]
     sizes: Parts = () if labels is None else (tuple(np.bincount(labels, minlength=classes).tolist()),)
     for cut in cuts:
-        assigned, (counts,) = divide(images[:, *cut], None, 1, parts, smallest)
+        within = None if cut or parts < classes else labels
+        into = parts if within is None else parts // classes
+        assigned, counts = divide(images[:, *cut], within, classes, into, smallest)
         found.append(assigned + sum(map(len, sizes)))
-        sizes += (counts,)
+        sizes += (sum(counts, ()),)
     return np.stack(found, axis=1), sizes
 
 
