@@ -77,7 +77,7 @@ ROOMS: dict[str, str] = {
         "checkpoint data doctor errors files metrics model pictures recipe runlog scorecard | numpy PIL"
     ),
     "resuming": "checkpoint data distributed errors files loop recipe runlog training watching",
-    "arena": "checkpoint errors files pictures recipe runlog | matplotlib numpy",
+    "arena": "checkpoint errors files metrics pictures recipe runlog | matplotlib numpy",
     "sweep": "arena errors files recipe runlog | optuna sqlalchemy",
     "generation": "data distributed errors hardware model pictures",
     "tracking": "calibration errors loop runlog state | torch",

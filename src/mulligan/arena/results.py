@@ -12,13 +12,8 @@ from typing import Any
 
 from mulligan.arena.cells import Cell, Result
 from mulligan.files import write_atomically, write_json
+from mulligan.metrics.estimate import student
 
-# 97.5 % quantiles of Student's t with 1, 2, … degrees of freedom
-STUDENT = (
-    12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622, 2.2281, 2.2010, 2.1788, 2.1604,
-    2.1448, 2.1314, 2.1199, 2.1098, 2.1009, 2.0930, 2.0860, 2.0796, 2.0739, 2.0687, 2.0639, 2.0595, 2.0555,
-    2.0518, 2.0484, 2.0452, 2.0423,
-)  # fmt: skip
 COLUMNS = (
     *("frechet", "precision", "recall", "coverage", "class_kl", "missing"),
     *("modes", "high_quality", "reverse_kl", "mode_kl", "seconds", "images"),
@@ -33,8 +28,7 @@ def interval(values: Sequence[float]) -> tuple[float, float | None]:
     n = len(values)
     if n < 2:
         return mean, None
-    quantile = STUDENT[n - 2] if n - 2 < len(STUDENT) else 1.96 + 2.4 / (n - 1)  # to three digits
-    return mean, quantile * statistics.stdev(values) / math.sqrt(n)
+    return mean, student(n - 1) * statistics.stdev(values) / math.sqrt(n)
 
 
 def numbers(result: Result) -> dict[str, float]:

@@ -15,7 +15,12 @@ Floats = npt.NDArray[np.float64]
 
 GROUPS = 20  # of a jackknife
 NORMAL = 1.959964  # 97.5 % quantile of the normal distribution
-STUDENT = 2.093024  # of Student's t with 19 degrees of freedom, a jackknife's of 20 groups
+# of Student's t with 1, 2, … degrees of freedom
+STUDENT = (
+    12.706205, 4.302653, 3.182446, 2.776445, 2.570582, 2.446912, 2.364624, 2.306004, 2.262157, 2.228139,
+    2.200985, 2.178813, 2.160369, 2.144787, 2.131450, 2.119905, 2.109816, 2.100922, 2.093024, 2.085963,
+    2.079614, 2.073873, 2.068658, 2.063899, 2.059539, 2.055529, 2.051831, 2.048407, 2.045230, 2.042272,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,13 @@ def around(value: float, half: float, *, least: float = -math.inf) -> Estimate:
     return Estimate(value, max(least, value - half), value + half)
 
 
+def student(freedom: int) -> float:
+    """Return the 97.5 % quantile of Student's t with so many degrees of freedom, at least one."""
+    if freedom <= len(STUDENT):
+        return STUDENT[freedom - 1]
+    return NORMAL + (NORMAL**3 + NORMAL) / (4 * freedom)  # to three digits: Abramowitz and Stegun, 26.7.5
+
+
 def jackknife(whole: float, without: Sequence[float], *, least: float = -math.inf) -> Estimate:
     """Return the interval of a statistic from its values without each of G groups of the sample.
 
@@ -41,7 +53,7 @@ def jackknife(whole: float, without: Sequence[float], *, least: float = -math.in
     values = np.asarray(without, np.float64)
     groups = len(values)
     half = math.sqrt((groups - 1) / groups * float(((values - values.mean()) ** 2).sum()))
-    return around(whole, (STUDENT if groups >= GROUPS else 3.0) * half, least=least)
+    return around(whole, student(groups - 1) * half, least=least)
 
 
 def groups_of(n: int) -> list[npt.NDArray[np.int64]]:
