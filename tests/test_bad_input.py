@@ -356,6 +356,9 @@ TABLE: dict[str, Bad] = {
         ("keeps to one label",),
     ),
     "an ending that is not known": Bad(("generate", "RUN", "--out", "x.jpg"), ("cannot write .jpg",)),
+    "a walk of so many images": Bad(
+        ("generate", "RUN", "-n", "9", "--interpolate", "2", "--out", "x.gif"), ("-n 9", "8 images")
+    ),
     "a walk without steps": Bad(("generate", "RUN", "--out", "x.gif"), ("--interpolate",)),
     "a walk into a still picture": Bad(
         ("generate", "RUN", "--interpolate", "3", "--out", "x.png"), ("FILE.gif or FILE.webp",)

@@ -18,13 +18,15 @@ def write(
     source: str | Path,
     out: Path,
     *,
-    n: int = 64,
+    n: int | None = None,
     seed: int = 0,
     labels: Sequence[int | str] | None = None,
     interpolate: int | None = None,
     device: str = "auto",
 ) -> str:
     """Draw images and write them as ``out``'s ending asks; return a line that says what was written.
+
+    Without ``n`` there are as many images as labels, or 64.
 
     Processes that ``torchrun`` started share the drawing; the first alone writes.
 
@@ -38,6 +40,9 @@ def write(
         raise UserError(f"--out {out}: an animation needs --interpolate K, such as --interpolate 8")
     if suffix not in {"", ".png", ".npz", *pictures.ANIMATIONS}:
         raise UserError(f"--out {out}: cannot write {suffix}: expected {KINDS}")
+    if interpolate is not None and n is not None:
+        raise UserError(f"-n {n}: a walk is of 8 images, --interpolate steps from each to the next")
+    n = n or (len(labels) if labels and len(labels) > 1 else 64)
     if suffix == ".png" and n > MAX_GRID:
         raise UserError(f"--out {out}: one grid holds at most {MAX_GRID:,} images: use FILE.npz or FOLDER/")
     if interpolate is not None and labels is not None and len(labels) != 1:

@@ -45,8 +45,6 @@ def generate(
     from mulligan import generation
 
     classes = None if labels is None else _parse_labels(labels)
-    if n is None:
-        n = len(classes) if classes and len(classes) > 1 else 64
     written = generation.write(
         source, out, n=n, seed=seed, labels=classes, interpolate=interpolate, device=device
     )
