@@ -50,6 +50,8 @@ def main() -> None:
         f"generator.{name}": value.to(torch.float16) if value.is_floating_point() else value
         for name, value in weights.items()
     }
+    if (joint := trained.sampler.conditions.joint) is not None:
+        halved["conditions.joint"] = joint.to(torch.int16)
     WEIGHTS.mkdir(exist_ok=True)
     path = WEIGHTS / f"{options.name}.safetensors"
     archive.write(path, halved, checkpoint.header_of(meta))

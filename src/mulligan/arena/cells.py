@@ -222,7 +222,6 @@ def carry_out(cell: Cell, processes: Processes, say: Callable[[str], object]) ->
         UserError: the recipe has changed since the cell was begun, nothing can be written there, or the
             recipe cannot be trained on this data.
     """
-    results = []
     keep_recipe(cell.folder, cell.recipe, cell.overrides)
     for mark in cell.marks:
         result = read_result(cell, mark)
@@ -238,11 +237,9 @@ def carry_out(cell: Cell, processes: Processes, say: Callable[[str], object]) ->
             frechet = result.card.get("metrics", {}).get("frechet", {}).get("value")
             said = result.failed or (f"Fréchet distance {frechet:.4g}" if frechet is not None else "scored")
             say(f"{cell.name} seed {cell.seed}, {result.images:,} images in {result.seconds:.0f} s: {said}")
-        results.append(result)
         if result.failed:  # it will not come any further
-            results += [result] * (len(cell.marks) - len(results))
             break
-    return results
+    return results_of(cell)
 
 
 def _reach(cell: Cell, mark: Mark, processes: Processes) -> Result:
