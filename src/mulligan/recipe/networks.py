@@ -32,7 +32,7 @@ class Conditioning(Table):
     Divided in pieces, as product quantisation divides vectors (Jégou et al. 2011, IEEE TPAMI 33(1)), P
     times K groups tell as many kinds of images apart as K^P would. What is drawn then is what the pieces
     of one training image were told, and few images may share it, however large the groups of a piece are.
-    The class, if labels are told, is one more piece.
+    The class, if labels are told, is one more piece, and whole images are divided within it.
     """
 
     kind: ConditionKind = "none"
