@@ -25,7 +25,7 @@ A conditional generator of handwritten digits, 1×28×28: `mulligan generate {na
 - **Training**: recipe `{recipe}`, seed {seed}, {seen:,} images in {updates:,} updates,
   {minutes:.1f} minutes on {machine}, PyTorch {torch}, computed in {mode}.
   `mulligan train {recipe} --data mnist --images {seen} --seed {seed}` does it again.
-- **Weights**: {weights:,}, float16. Only the averaged generator is here, without the discriminator.
+- **Weights**: {weights:,}, float16. The averaged generator is here, without the discriminator{beside}.
 
 ```text
 {table}
@@ -35,6 +35,10 @@ A conditional generator of handwritten digits, 1×28×28: `mulligan generate {na
 digit that is none, or another than the one asked for, as often as the rows above say. It is not meant to
 stand in for handwriting in decisions about people.
 """
+
+BESIDE = """. Beside it is a table of
+  the groups that each training image is of. A generated image is told of the groups of one of them, which few
+  or no others share, and so lies nearer to training images than new digits do (`closer than held-out`)"""
 
 
 def main() -> None:
@@ -71,6 +75,7 @@ def main() -> None:
         machine=f"{machine['threads']} of {machine['cores']} cores, {machine['cpu']}",
         torch=machine["torch"],
         mode=meta.mode,
+        beside="" if joint is None else BESIDE,
         weights=sum(value.numel() for value in weights.values()),
         table="\n".join(card.lines()),
     )

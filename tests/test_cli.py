@@ -21,9 +21,10 @@ from PIL import Image
 from safetensors.torch import save
 
 import mulligan
-from mulligan import checkpoint, recipe
+from mulligan import checkpoint, generation, recipe
 from mulligan.cli.console import reading
 from mulligan.data import locate
+from mulligan.errors import UserError
 from support import RECIPES, command, final, logged_steps, same, small
 
 MULLIGAN = (sys.executable, "-m", "mulligan")
@@ -98,6 +99,14 @@ def test_generate_a_folder(run: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     assert command("generate", run, "-n", 2, "--out", folder) == 2
     assert "is not empty" in capsys.readouterr().err
     assert sorted(folder.iterdir()) == files
+
+
+def test_images_are_as_many_as_their_labels(tmp_path: Path) -> None:
+    assert generation.write("mnist", tmp_path / "a.npz", labels=[2, 0, 2, 6]).endswith(
+        "4 images, uint8 [N, C, H, W]"
+    )
+    with pytest.raises(UserError, match="n: expected"):
+        generation.write("mnist", tmp_path / "b.npz", n=0)
 
 
 @pytest.mark.parametrize("ending", ["gif", "webp"])

@@ -132,18 +132,35 @@ def test_a_pyramid_is_the_whole_and_its_quarters(digits: Dataset) -> None:
     assert sizes == (of_whole, *of_quarters)
 
 
-@pytest.mark.parametrize("parts", [40, 9])
+@pytest.mark.parametrize("parts", [40, 20, 19, 9])
 def test_a_pyramid_divides_whole_images_of_a_class_by_themselves(parts: int, digits: Dataset) -> None:
+    """Of a class's share, where that is two or more; a share of one would tell of the class once more."""
     found, sizes = divide_pieces(digits.images, digits.labels, 10, "pyramid", parts, 20)
     of_class = divide(digits.images, digits.labels, 10, parts // 10, 20)[0]
     of_any = divide(digits.images, None, 10, parts, 20)[0]
     quarters, of_quarters = divide_pieces(digits.images, None, 0, "quarters", parts, 20)
     assert (found[:, 0] == digits.labels).all()
-    assert (found[:, 1] == 10 + (of_any if parts < 10 else of_class)).all()
+    assert (found[:, 1] == 10 + (of_any if parts < 20 else of_class)).all()
     assert (found[:, 2:] == 10 + len(sizes[1]) + quarters).all()
     assert sizes[2:] == of_quarters
     assert len(sizes[1]) <= parts
     assert (np.bincount(found.ravel()) == np.concatenate(sizes)).all()
+
+
+def test_the_only_channel_is_the_whole_image(digits: Dataset) -> None:
+    found, _ = divide_pieces(digits.images, digits.labels, 10, "channels", 40, 20)
+    assert (found[:, 1] == 10 + divide(digits.images, digits.labels, 10, 4, 20)[0]).all()
+
+
+def test_a_class_without_images_has_no_share(digits: Dataset, tmp_path: Path) -> None:
+    assert digits.labels is not None
+    two = np.flatnonzero(digits.labels % 5 == 1)
+    some = Dataset("some", digits.images[two], digits.labels[two], digits.class_names)
+    _, sizes = divide_pieces(some.images, some.labels, 10, "pyramid", 20, 5)
+    assert [len(of_piece) for of_piece in sizes] == [10, 20, 20, 20, 20, 20]
+    assert all(sizes[1])
+    told = ("condition.pieces=pyramid", "condition.clusters=20", "condition.smallest=5")
+    assert (mulligan.load(conditional(tmp_path / "run", some, *told)).sample(1, labels=[6]) >= 0).all()
 
 
 def test_points_and_lines_have_no_quarters(digits: Dataset) -> None:

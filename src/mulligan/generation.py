@@ -41,8 +41,9 @@ def write(
     if suffix not in {"", ".png", ".npz", *pictures.ANIMATIONS}:
         raise UserError(f"--out {out}: cannot write {suffix}: expected {KINDS}")
     if interpolate is not None and n is not None:
-        raise UserError(f"-n {n}: a walk is of 8 images, --interpolate steps from each to the next")
-    n = n or (len(labels) if labels and len(labels) > 1 else 64)
+        raise UserError(f"-n {n}: --interpolate always walks through 8 images: leave -n out")
+    if n is None:
+        n = len(labels) if labels is not None and len(labels) > 1 else 64
     if suffix == ".png" and n > MAX_GRID:
         raise UserError(f"--out {out}: one grid holds at most {MAX_GRID:,} images: use FILE.npz or FOLDER/")
     if interpolate is not None and labels is not None and len(labels) != 1:

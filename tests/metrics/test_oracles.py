@@ -15,7 +15,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import NearestNeighbors
 from torch import nn
 
-from mulligan.metrics import classes, frechet, kernel, manifold, memory, sliced
+from mulligan.metrics import classes, estimate, frechet, kernel, manifold, memory, sliced
 
 Floats = npt.NDArray[np.float64]
 
@@ -51,6 +51,21 @@ def filled(metric: Any, fake: Floats, real: Floats) -> Any:
     metric.update(rows(real), real=True)
     metric.update(rows(fake), real=False)
     return metric.compute()
+
+
+@pytest.mark.parametrize("groups", [2, 5, 19, 20])
+def test_a_jackknife_of_few_groups_is_wide(groups: int) -> None:
+    """Leaving values out of their mean one by one gives the interval of a mean."""
+    values = np.random.default_rng(groups).normal(3, 2, groups)
+    without = [float(np.delete(values, i).mean()) for i in range(groups)]
+    found = estimate.jackknife(float(values.mean()), without)
+    low, high = scipy.stats.t.interval(0.95, groups - 1, values.mean(), scipy.stats.sem(values))
+    assert (found.low, found.high) == pytest.approx((low, high))
+
+
+@pytest.mark.parametrize("degrees", [1, 19, 30, 31, 60, 1000])
+def test_quantiles_are_students(degrees: int) -> None:
+    assert estimate.student(degrees) == pytest.approx(scipy.stats.t.ppf(0.975, degrees), rel=1e-4)
 
 
 @pytest.mark.parametrize(("n", "m"), [(300, 500), (1000, 200), (40, 1000)])

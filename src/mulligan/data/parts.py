@@ -71,9 +71,9 @@ def divide_pieces(
     """Divide the images once for each of their pieces, by how they look in that piece alone.
 
     The class, where there are labels, counts as one more piece, the first: its parts are the classes. A
-    whole image, which has a class, is divided within it, into an equal share of the parts: among those of
-    any class a 7 would be told of with the 2s it resembles. A colour or a quarter is divided among those of
-    any class.
+    piece that is the whole image is divided within each class, into an equal share of the parts where that
+    is two or more: among images of all classes a 7 would be told of with the 2s it resembles. Other pieces
+    are divided among those of all classes.
 
     Args:
         images: ``[N, C, H, W]``.
@@ -99,12 +99,15 @@ def divide_pieces(
         cuts.insert(0, ())
     found = [] if labels is None else [labels]
     sizes: Parts = () if labels is None else (tuple(np.bincount(labels, minlength=classes).tolist()),)
+    share = 0 if labels is None else parts // len(np.unique(labels))
     for cut in cuts:
-        within = None if cut or parts < classes else labels
-        into = parts if within is None else parts // classes
-        assigned, counts = divide(images[:, *cut], within, classes, into, smallest)
-        found.append(assigned + sum(map(len, sizes)))
-        sizes += (sum(counts, ()),)
+        piece = images[:, *cut]
+        within = labels if piece.shape == images.shape and share > 1 else None
+        into = parts if within is None else share
+        assigned, _ = divide(piece, within, classes, into, smallest)
+        there = np.unique(assigned, return_inverse=True)[1]  # classes without images have an empty part
+        found.append(there + sum(map(len, sizes)))
+        sizes += (tuple(np.bincount(there).tolist()),)
     return np.stack(found, axis=1), sizes
 
 

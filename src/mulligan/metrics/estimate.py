@@ -37,11 +37,12 @@ def around(value: float, half: float, *, least: float = -math.inf) -> Estimate:
     return Estimate(value, max(least, value - half), value + half)
 
 
-def student(freedom: int) -> float:
+def student(degrees: int) -> float:
     """Return the 97.5 % quantile of Student's t with so many degrees of freedom, at least one."""
-    if freedom <= len(STUDENT):
-        return STUDENT[freedom - 1]
-    return NORMAL + (NORMAL**3 + NORMAL) / (4 * freedom)  # to three digits: Abramowitz and Stegun, 26.7.5
+    if degrees <= len(STUDENT):
+        return STUDENT[degrees - 1]
+    z = NORMAL  # Abramowitz and Stegun 1964, 26.7.5: to five digits
+    return z + (z**3 + z) / (4 * degrees) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * degrees**2)
 
 
 def jackknife(whole: float, without: Sequence[float], *, least: float = -math.inf) -> Estimate:

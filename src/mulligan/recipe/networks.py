@@ -32,7 +32,7 @@ class Conditioning(Table):
     Divided in pieces, as product quantisation divides vectors (Jégou et al. 2011, IEEE TPAMI 33(1)), P
     times K groups tell as many kinds of images apart as K^P would. What is drawn then is what the pieces
     of one training image were told, and few images may share it, however large the groups of a piece are.
-    The class, if labels are told, is one more piece, and whole images are divided within it.
+    The class, if labels are told, is one more piece.
     """
 
     kind: ConditionKind = "none"
@@ -40,7 +40,8 @@ class Conditioning(Table):
     labels: bool = True
     """Whether they are told the data's labels."""
     clusters: Annotated[int, Field(ge=0, le=1000)] = 0
-    """k-means parts to tell of: of each class; without labels, of the whole set; of pieces, of each."""
+    """k-means parts to tell of: of each class; without labels, of the whole set; of pieces, of each (with
+    labels, those of whole images are shared out among the classes)."""
     smallest: Annotated[int, Field(ge=1)] = 50
     """Images in such a part, on average, or fewer parts are made: a handful is soon learnt by heart."""
     pieces: Pieces = "whole"
