@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,14 @@ def test_it_draws_straight_after_install(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.chdir(tmp_path)
     assert command("generate", "mnist", "-n", "64", "--labels", "7", "--out", "sevens.png") == 0
     assert Path("sevens.png").stat().st_size > 1000
+
+
+def test_it_draws_without_a_compiler() -> None:
+    """Which takes longer to import than all the rest."""
+    drawing = (
+        "import sys, mulligan; mulligan.load('mnist').sample(2); sys.exit('torch._dynamo' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", drawing], check=False).returncode == 0
 
 
 def test_its_digits_are_those_asked_for() -> None:

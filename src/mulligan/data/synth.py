@@ -23,7 +23,7 @@ _SEEDS = {"train": 60, "test": 10}
 def read_synth(split: str, progress: Progress | None = None) -> Dataset:
     """Return 60,000 digits to train on or 10,000 to test with, 28×28, each class as often.
 
-    They are drawn the first time, in seconds, and kept in the user's cache. Their bits are those of the
+    They are drawn the first time, in half a minute, and kept in the user's cache. Their bits are those of the
     machine that drew them.
 
     Args:

@@ -116,6 +116,8 @@ def _blocks(table: ResNetGenerator | ResNetDiscriminator, widths: list[int]) -> 
 @torch.no_grad()
 def _start_as_skips(network: nn.Module, *, zero: bool) -> None:
     """Give every skip the variance of its input, and set the end of every branch to zero."""
+    if any(parameter.is_meta for parameter in network.parameters()):
+        return  # where drawing would import PyTorch's compiler, in a second or two
     for block in network.modules():
         if isinstance(block, Block):
             if isinstance(block.skip, nn.Conv2d):  # no rectifier halves what it sees: no factor 2
