@@ -130,15 +130,20 @@ NORM_INITS: dict[Init, Callable[[Tensor], object]] = {
 }
 
 
+def on_meta(network: nn.Module) -> bool:
+    """Have its weights no values? Drawing them there imports torch's compiler, in a second or two."""
+    return any(parameter.is_meta for parameter in network.parameters())
+
+
 @torch.no_grad()
 def initialise(network: nn.Module, init: Init) -> None:
     """Draw the weights of every dense and convolutional layer anew and set its bias to zero.
 
     Uses torch's global generator; ``build`` forks and seeds it around the construction. On the meta
-    device, where weights have no values, nothing is done: drawing them there takes torch a second.
+    device nothing is done.
     """
     draw = WEIGHT_INITS[init]
-    if draw is None or any(parameter.is_meta for parameter in network.parameters()):
+    if draw is None or on_meta(network):
         return
     for layer in network.modules():
         if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):

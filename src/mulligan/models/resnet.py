@@ -28,6 +28,7 @@ from mulligan.models.layers import (
     doublings,
     halvings,
     initialise,
+    on_meta,
 )
 from mulligan.recipe import ConditionKind, ResNetDiscriminator, ResNetGenerator
 
@@ -116,8 +117,8 @@ def _blocks(table: ResNetGenerator | ResNetDiscriminator, widths: list[int]) -> 
 @torch.no_grad()
 def _start_as_skips(network: nn.Module, *, zero: bool) -> None:
     """Give every skip the variance of its input, and set the end of every branch to zero."""
-    if any(parameter.is_meta for parameter in network.parameters()):
-        return  # where drawing would import PyTorch's compiler, in a second or two
+    if on_meta(network):
+        return
     for block in network.modules():
         if isinstance(block, Block):
             if isinstance(block.skip, nn.Conv2d):  # no rectifier halves what it sees: no factor 2
